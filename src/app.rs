@@ -1,0 +1,1 @@
+//! F7: the composition root.

@@ -1,0 +1,10 @@
+//! F2: how far each blob has been delivered. Pure: positions, the tracker that turns acknowledgements in any order
+//! into positions that move in order, and the frontier of sealed hours.
+
+mod frontier;
+mod position;
+mod tracker;
+
+pub use frontier::Frontier;
+pub use position::{ContextHash, Position, SeenThrough, TailState};
+pub use tracker::{ChainError, Delta, Tracker};

@@ -1,0 +1,1 @@
+//! F7: the command line, one file for each subcommand.

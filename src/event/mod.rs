@@ -1,0 +1,33 @@
+//! F2: one flow tuple in, one encoded event out. Pure.
+
+use crate::model::{EventId, Span};
+
+/// The shape of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFormat {
+    /// The flattened tuple that the vendor's parser reads.
+    Flow {
+        /// Adds `event.id`, `blob` and `offset` after the eight keys.
+        provenance: bool,
+    },
+    /// The normalised event in the Elastic Common Schema.
+    Ecs {
+        /// `false` gives exactly the vendor's fields.
+        enrich: bool,
+    },
+    /// One sentence for people.
+    Text,
+}
+
+/// One event, on its way to an intake's framing.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// Its identity.
+    pub id: EventId,
+    /// The record's bytes in the blob.
+    pub record: Span,
+    /// The tuple's time, milliseconds since 1970.
+    pub time_ms: i64,
+    /// The event in its format, without a line end.
+    pub body: &'a [u8],
+}

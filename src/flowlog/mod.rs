@@ -1,0 +1,1 @@
+//! F1: the flow-log format, without I/O.

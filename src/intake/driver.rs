@@ -1,0 +1,1 @@
+//! One delivery: attempts until the intake has the batch.

@@ -1,0 +1,106 @@
+//! F4: the intake port: how events are framed for a receiving end, sent, and how its answer is judged.
+
+pub mod driver;
+pub mod http_intake;
+pub mod protocols;
+pub mod stdout;
+
+use std::{fmt, ops::Range, time::Duration};
+
+use async_trait::async_trait;
+use http::{HeaderMap, StatusCode};
+
+use crate::{batch::EncodedEvents, event::Event};
+
+/// How events are laid out in a request body. Pure.
+pub trait Framing: Send + Sync + fmt::Debug {
+    /// Exact size of what surrounds the events.
+    fn overhead(&self) -> Overhead;
+
+    /// Appends one event as it will stand in the body, without separator.
+    fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>);
+
+    /// The body for the events at `ranges` of `events`. Its length is `overhead().body_length(...)` of them. Called
+    /// again with fewer ranges after a split; nothing is encoded twice.
+    fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8>;
+}
+
+/// The bytes of a body that are not events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overhead {
+    /// Bytes before the first and after the last event together.
+    pub fixed: usize,
+    /// Bytes between two events.
+    pub separator: usize,
+}
+
+impl Overhead {
+    /// Exact length of a body of `n_events` events with `event_bytes` encoded bytes together.
+    #[must_use]
+    pub fn body_length(self, n_events: usize, event_bytes: usize) -> usize {
+        let separators = self.separator.saturating_mul(n_events.saturating_sub(1));
+        self.fixed.saturating_add(separators).saturating_add(event_bytes)
+    }
+}
+
+/// A protocol over HTTPS: framing, the request around the body, and the judgement of the answer. Pure, so that every
+/// row of its table is a test.
+pub trait Protocol: Framing {
+    /// Method, URL and headers of a request; the body and what concerns it (length, encoding) come on top.
+    fn request(&self) -> http::request::Builder;
+
+    /// Judges an answer to `n_events` events.
+    fn classify(&self, n_events: usize, answer: &Answer) -> Verdict;
+}
+
+/// What an intake answered, read to its end (or to the cap).
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: bytes::Bytes,
+}
+
+/// What one attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every event was accepted.
+    Delivered,
+    /// The intake accepted `accepted` of the events and does not say which: all go into the quarantine as doubtful.
+    Doubtful {
+        /// Events accepted.
+        accepted: usize,
+        /// The answer, for the quarantine and the log: status, and at most 2 KiB of its body.
+        answer: (u16, String),
+    },
+    /// Try again, not before `after` where the server said so.
+    Retry {
+        /// `Retry-After`.
+        after: Option<Duration>,
+        /// What happened, for people.
+        reason: String,
+    },
+    /// Another try will not help until somebody acts: keep everything, say so loudly, look again now and then.
+    Blocked {
+        /// What happened and what to do, for people.
+        reason: String,
+    },
+    /// The receiving end is gone for good (a closed pipe): nothing can be delivered any more.
+    Closed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// A receiving end.
+#[async_trait]
+pub trait Intake: Send + Sync + fmt::Debug {
+    /// How its events are laid out.
+    fn framing(&self) -> &dyn Framing;
+
+    /// Sends the events once and judges the answer. Network errors are verdicts too.
+    async fn attempt(&self, events: &EncodedEvents) -> Verdict;
+}

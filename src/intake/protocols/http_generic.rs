@@ -1,0 +1,1 @@
+//! Any HTTPS receiver of NDJSON or of a JSON array.

@@ -1,0 +1,4 @@
+//! One pure file for each protocol.
+
+pub mod http_generic;
+pub mod sekoia;

@@ -1,0 +1,1 @@
+//! Sekoia.io `/batch`.

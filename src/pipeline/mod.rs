@@ -1,0 +1,1 @@
+//! F5: the running collector: the only place that spawns tasks.

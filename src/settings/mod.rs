@@ -1,0 +1,106 @@
+//! F6: what the user writes, checked into the configurations of the components.
+
+use std::{path::PathBuf, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    batch::BatchLimits,
+    event::EventFormat,
+    intake::http_intake,
+    storage::{azure, directory},
+    telemetry,
+};
+
+/// Checked settings: every value is in range, every secret is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the state lies.
+    pub state_dir: PathBuf,
+    /// The sources, by name. One for now.
+    pub sources: Vec<Source>,
+    /// The intakes, by name. One for now.
+    pub intakes: Vec<Intake>,
+    /// Limits of the process.
+    pub limits: Limits,
+    /// Logs.
+    pub log: telemetry::LogConfig,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Table name.
+    pub name: String,
+    /// Where the blobs are.
+    pub storage: Storage,
+    /// The container, where one is configured.
+    pub container: Option<String>,
+    /// Time between the starts of two polls.
+    pub poll_interval: Duration,
+    /// From when on.
+    pub start: Start,
+    /// See `Sealed` in the documentation of the settings.
+    pub seal_after: Duration,
+}
+
+/// What kind of storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// An Azure storage account.
+    Azure(azure::Config),
+    /// A local copy of a container.
+    Directory(directory::Config),
+}
+
+/// Where reading starts at a scope's first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// All that is there.
+    Earliest,
+    /// The open hour.
+    Now,
+    /// This long before the first start.
+    Back(Duration),
+    /// A moment.
+    At(DateTime<Utc>),
+}
+
+/// One intake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intake {
+    /// Table name.
+    pub name: String,
+    /// The receiving end.
+    pub sink: Sink,
+    /// Shape of the events.
+    pub event_format: EventFormat,
+    /// When a batch is full.
+    pub batch: BatchLimits,
+    /// Most requests at once.
+    pub max_in_flight: usize,
+    /// Most requests a second.
+    pub requests_per_second: Option<u32>,
+}
+
+/// What kind of receiving end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// HTTPS.
+    Http(http_intake::Config),
+    /// The standard output.
+    Stdout,
+}
+
+/// Limits of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Blobs read at once.
+    pub parallel_blobs: usize,
+    /// Largest record, bytes.
+    pub record: usize,
+    /// Longest time for stopping.
+    pub drain: Duration,
+    /// How long `run --once` waits while a source or an intake is blocked.
+    pub once_deadline: Duration,
+}
