@@ -1,1 +1,67 @@
-//! F7: the command line, one file for each subcommand.
+//! F7: the command line, one file for each subcommand. Logs go to stderr, results to stdout.
+
+pub mod check_config;
+pub mod checkpoints;
+pub mod convert;
+pub mod exit;
+pub mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+
+/// Collects Azure virtual network flow logs from blob storage and delivers each flow to a SIEM.
+///
+/// Settings come from one TOML file and from environment variables FLOWLOGD__SECTION__KEY, which win. Start with
+/// `flowlogd check-config`, then `flowlogd run --once`, then `flowlogd run`.
+#[derive(Debug, Parser)]
+#[command(name = "flowlogd", version, propagate_version = true, after_long_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Settings file. Without it: /etc/flowlogd/flowlogd.toml if it is there, else environment variables alone.
+    #[arg(long, global = true, value_name = "FILE", env = "FLOWLOGD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done, or asked to stop
+   1  cannot start
+   2  wrong usage
+  65  some input was quarantined (convert)
+  66  no such file (convert)
+  69  run --once: a source or intake was still blocked at the deadline
+  74  storing the state or writing the results failed
+  75  another flowlogd holds the state
+  78  wrong settings, or state of a newer version";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Collect and deliver: the daemon.
+    Run(run::Arguments),
+    /// Convert local PT1H.json files to one event a line on stdout. Needs no settings.
+    Convert(convert::Arguments),
+    /// Load and check the settings and print the effective ones, secrets as ***.
+    CheckConfig,
+    /// Look at the stored positions, export or reset them.
+    Checkpoints(checkpoints::Arguments),
+}
+
+/// Runs a command line to its end.
+///
+/// # Errors
+/// What went wrong, with the exit code that says so.
+pub fn execute(arguments: Arguments) -> Result<Exit, Failure> {
+    let config = arguments.config.as_deref();
+    match arguments.command {
+        Command::Run(arguments) => run::execute(config, &arguments),
+        Command::Convert(arguments) => convert::execute(&arguments),
+        Command::CheckConfig => check_config::execute(config),
+        Command::Checkpoints(arguments) => checkpoints::execute(config, &arguments),
+    }
+}

@@ -19,3 +19,11 @@ pub enum LogFormat {
     /// JSON.
     Json,
 }
+
+/// Prints the error that ends the program, with its chain of causes, to stderr.
+pub fn report_fatal(error: &anyhow::Error) {
+    #[expect(clippy::print_stderr, reason = "the last word of a process whose logging may not have started")]
+    {
+        eprintln!("flowlogd: {error:#}");
+    }
+}

@@ -1,4 +1,28 @@
-//! All integration tests, in one binary.
+//! All integration tests, in one binary: one link, one process, and helpers that are shared.
 #![expect(clippy::unwrap_used, reason = "a test reports failure by panicking")]
 
+mod support;
+
+mod golden;
+mod split_properties;
+
+mod settings;
+mod storage_contract;
+mod store_contract;
+
+mod azure_faults;
+mod intake_http;
+mod log_hygiene;
+
+mod check_config_cli;
+mod checkpoints_cli;
+mod convert_cli;
+
+mod crash;
+mod daemon;
+mod e2e;
+mod receiver;
+mod writer;
+
+mod project;
 mod tidy;

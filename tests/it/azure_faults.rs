@@ -1,0 +1,1 @@
+//! What the Azure adapter makes of a misbehaving server.

@@ -1,0 +1,1 @@
+//! Intakes against a real TLS receiver.

@@ -1,0 +1,1 @@
+//! No log line carries a secret.

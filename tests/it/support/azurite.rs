@@ -1,0 +1,1 @@
+//! Azurite, the storage server that the tests run against.

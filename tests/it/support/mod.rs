@@ -1,0 +1,5 @@
+//! What several tests need: the real servers and programs that they start, and ways to wait for them.
+
+pub mod azurite;
+pub mod processes;
+pub mod tls;
