@@ -21,6 +21,8 @@ pub enum Exit {
     Locked,
     /// Wrong settings, or state of a newer version.
     Configuration,
+    /// A second signal, by its number, ended the program while it was stopping.
+    Signal(i32),
 }
 
 impl Exit {
@@ -36,6 +38,7 @@ impl Exit {
             Self::InputOutput => 74,
             Self::Locked => 75,
             Self::Configuration => 78,
+            Self::Signal(number) => u8::try_from(number).unwrap_or_default().saturating_add(128),
         }
     }
 }

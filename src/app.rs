@@ -1,1 +1,0 @@
-//! F7: the composition root.

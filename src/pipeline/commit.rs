@@ -1,0 +1,203 @@
+//! Turns receipts, in whatever order they come, into positions that move in order, and seals hours. The one owner of
+//! the tracker and of the frontiers.
+
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::{Lane, PassError, Stopping, deliver::Receipt};
+use crate::{
+    checkpoint::{Advance, Frontier, TailState, Tracker},
+    model::{ETag, Hour, HourlyBlob},
+    store::{Commit, PositionChange},
+};
+
+/// At most this many receipts share one commit: each commit waits for the disk once, whatever its size.
+const RECEIPTS_PER_COMMIT: usize = 64;
+
+/// What discovery tells about hours.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A root that is new, or whose frontier a walk moved.
+    Frontier { root: String, frontier: Frontier },
+    /// An hour was listed completely, before any of its blobs was handed to the readers.
+    Hour {
+        root: String,
+        hour: Hour,
+        /// Whether its time to be sealed has come.
+        sealable: bool,
+        /// The blobs with something to read, with the version that was listed.
+        outstanding: HashMap<HourlyBlob, ETag>,
+    },
+}
+
+/// What was committed in one pass.
+#[derive(Debug, Default)]
+pub(super) struct Committed {
+    pub(super) events: u64,
+    pub(super) quarantined: u64,
+    pub(super) hours_sealed: u64,
+    pub(super) failed: Option<PassError>,
+}
+
+/// Ends when discovery and delivery have ended, or when the state cannot be stored; then the whole pass is stopped.
+pub(super) async fn run(
+    lane: &Lane,
+    found: mpsc::Receiver<Found>,
+    receipts: mpsc::Receiver<Receipt>,
+    stopping: &Stopping,
+) -> Committed {
+    let mut committer = Committer {
+        lane,
+        tracker: Tracker::default(),
+        frontiers: HashMap::new(),
+        changed: Vec::new(),
+        awaited: HashMap::new(),
+        committed: Committed::default(),
+    };
+    if let Err(error) = committer.run(found, receipts).await {
+        stopping.stop_all();
+        committer.committed.failed = Some(error);
+    }
+    committer.committed
+}
+
+struct Committer<'a> {
+    lane: &'a Lane,
+    tracker: Tracker,
+    frontiers: HashMap<String, Frontier>,
+    /// Roots whose frontier is not stored yet.
+    changed: Vec<String>,
+    /// For each hour whose time to be sealed has come: the blobs that are not read to their end yet.
+    awaited: HashMap<(String, Hour), HashMap<HourlyBlob, ETag>>,
+    committed: Committed,
+}
+
+impl Committer<'_> {
+    async fn run(
+        &mut self,
+        mut found: mpsc::Receiver<Found>,
+        mut receipts: mpsc::Receiver<Receipt>,
+    ) -> Result<(), PassError> {
+        self.frontiers = self.lane.state.frontiers(self.lane.scope.clone()).await?.into_iter().collect();
+        let (mut discovering, mut delivering) = (true, true);
+        while discovering || delivering {
+            let mut group = Vec::new();
+            // What discovery sent first is also handled first: an hour is known before its blobs are acknowledged.
+            tokio::select! {
+                biased;
+                one = found.recv(), if discovering => match one {
+                    Some(one) => self.note(one),
+                    None => discovering = false,
+                },
+                n_received = receipts.recv_many(&mut group, RECEIPTS_PER_COMMIT), if delivering => {
+                    delivering = n_received > 0;
+                }
+            }
+            while let Ok(one) = found.try_recv() {
+                self.note(one);
+            }
+            self.commit(group).await?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, found: Found) {
+        match found {
+            Found::Frontier { root, frontier } => {
+                self.changed.push(root.clone());
+                self.frontiers.insert(root, frontier);
+            }
+            Found::Hour { root, hour, sealable, outstanding } => {
+                if !sealable {
+                    return;
+                }
+                if outstanding.is_empty() {
+                    self.seal(root, hour);
+                } else {
+                    self.awaited.insert((root, hour), outstanding);
+                }
+            }
+        }
+    }
+
+    /// Commits what a group of receipts makes good, together with every frontier that changed.
+    async fn commit(&mut self, group: Vec<Receipt>) -> Result<(), PassError> {
+        let mut advances: BTreeMap<HourlyBlob, Advance> = BTreeMap::new();
+        let mut events: u64 = 0;
+        for receipt in group {
+            events = events.saturating_add(receipt.delivered);
+            for delta in receipt.deltas {
+                if let Some(advance) = self.tracker.acknowledge(delta)? {
+                    merge(&mut advances, advance);
+                }
+            }
+        }
+        let mut commit = Commit {
+            scope: self.lane.scope.clone(),
+            positions: Vec::new(),
+            rejected: Vec::new(),
+            frontiers: Vec::new(),
+        };
+        for (blob, advance) in advances {
+            self.note_end(&blob, &advance);
+            commit.rejected.extend(advance.rejected.into_iter().map(|rejected| (blob.clone(), rejected)));
+            if let (from, Some(to)) = (advance.from, advance.to) {
+                commit.positions.push(PositionChange { blob, from, to });
+            }
+        }
+        self.changed.sort_unstable();
+        self.changed.dedup();
+        for root in self.changed.drain(..) {
+            if let Some(frontier) = self.frontiers.get(&root) {
+                commit.frontiers.push((root, frontier.clone()));
+            }
+        }
+        let n_rejected = u64::try_from(commit.rejected.len()).unwrap_or(u64::MAX);
+        if !commit.positions.is_empty() || !commit.frontiers.is_empty() || n_rejected > 0 {
+            self.lane.state.commit(commit).await?;
+        }
+        self.committed.events = self.committed.events.saturating_add(events);
+        self.committed.quarantined = self.committed.quarantined.saturating_add(n_rejected);
+        Ok(())
+    }
+
+    /// Seals a blob's hour if the blob was the last one that the hour waited for.
+    fn note_end(&mut self, blob: &HourlyBlob, advance: &Advance) {
+        let Some(seen) = advance.to.as_ref().and_then(|position| position.seen.as_ref()) else { return };
+        self.tracker.forget(blob);
+        if seen.tail == TailState::Incomplete {
+            return;
+        }
+        let Entry::Occupied(mut hour) = self.awaited.entry((blob.root().to_owned(), blob.hour())) else { return };
+        if hour.get().get(blob) == Some(&seen.etag) {
+            hour.get_mut().remove(blob);
+        }
+        if hour.get().is_empty() {
+            let ((root, hour), _) = hour.remove_entry();
+            self.seal(root, hour);
+        }
+    }
+
+    fn seal(&mut self, root: String, hour: Hour) {
+        if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.seal(hour)) {
+            debug!(root, %hour, "hour sealed");
+            self.committed.hours_sealed = self.committed.hours_sealed.saturating_add(1);
+            self.changed.push(root);
+        }
+    }
+}
+
+/// Joins two advances of one blob, the later one behind the earlier one.
+fn merge(advances: &mut BTreeMap<HourlyBlob, Advance>, advance: Advance) {
+    match advances.get_mut(&advance.blob) {
+        Some(earlier) => {
+            earlier.to = advance.to;
+            earlier.rejected.extend(advance.rejected);
+        }
+        None => {
+            advances.insert(advance.blob.clone(), advance);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Sends batches to the intake, several at once, and turns the intake's answers into receipts.
+
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{Lane, PassError, Stopping};
+use crate::{
+    batch::Batch,
+    checkpoint::Delta,
+    intake::driver::Outcome,
+    model::{Reason, Rejected},
+};
+
+/// A batch that the intake has, or that is in the quarantine.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    /// The steps that are acknowledged now.
+    pub(super) deltas: Vec<Delta>,
+    /// Events that the intake accepted for certain.
+    pub(super) delivered: u64,
+}
+
+/// What delivery came to in one pass.
+#[derive(Debug, Default)]
+pub(super) struct Delivered {
+    /// Why batches were given up, where some were.
+    pub(super) abandoned: Option<String>,
+    /// Why nothing can be delivered any more.
+    pub(super) failed: Option<PassError>,
+}
+
+/// Ends when there are no more batches, or when nobody takes receipts any more.
+pub(super) async fn run(
+    lane: &std::sync::Arc<Lane>,
+    mut batches: mpsc::Receiver<Batch>,
+    receipts: mpsc::Sender<Receipt>,
+    stopping: &Stopping,
+) -> Delivered {
+    let mut in_flight: JoinSet<(Batch, Outcome)> = JoinSet::new();
+    let mut delivered = Delivered::default();
+    let mut open = true;
+    while open || !in_flight.is_empty() {
+        let ended = tokio::select! {
+            batch = batches.recv(), if open && in_flight.len() < lane.max_in_flight => {
+                match batch {
+                    Some(batch) => drop(in_flight.spawn(deliver(lane.clone(), batch, stopping.clone()))),
+                    None => open = false,
+                }
+                continue;
+            }
+            Some(ended) = in_flight.join_next() => ended,
+        };
+        let failure = match ended {
+            Ok((batch, outcome)) => match receipt(lane, batch, outcome) {
+                Ok(receipt) => receipts.send(receipt).await.is_err().then_some(Failure::Unwanted),
+                Err(failure) => Some(failure),
+            },
+            Err(error) => Some(Failure::Error(error.into())),
+        };
+        match failure {
+            None => {}
+            Some(Failure::Abandoned(reason)) => delivered.abandoned = Some(reason),
+            Some(Failure::Unwanted) => break,
+            Some(Failure::Error(error)) => {
+                delivered.failed.get_or_insert(error);
+                stopping.stop_all();
+            }
+        }
+    }
+    delivered
+}
+
+enum Failure {
+    /// The drain deadline has passed.
+    Abandoned(String),
+    /// The commit stage is gone; it reports the reason itself.
+    Unwanted,
+    /// The process must end.
+    Error(PassError),
+}
+
+async fn deliver(lane: std::sync::Arc<Lane>, batch: Batch, stopping: Stopping) -> (Batch, Outcome) {
+    // Steps without events (an empty hour, a record that is in the quarantine whole) need no request.
+    let outcome = if batch.events.is_empty() {
+        Outcome::Delivered
+    } else {
+        lane.driver.deliver(lane.intake.as_ref(), &batch.events, &stopping.delivering).await
+    };
+    (batch, outcome)
+}
+
+fn receipt(lane: &Lane, batch: Batch, outcome: Outcome) -> Result<Receipt, Failure> {
+    let n_events = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+    match outcome {
+        Outcome::Delivered => Ok(Receipt { deltas: batch.deltas, delivered: n_events }),
+        Outcome::Doubtful { accepted, answer } => {
+            Ok(Receipt { deltas: doubtful(lane, batch, accepted, &answer), delivered: 0 })
+        }
+        Outcome::Abandoned { reason } => Err(Failure::Abandoned(reason)),
+        Outcome::Closed { reason } => Err(Failure::Error(PassError::Closed(reason))),
+    }
+}
+
+/// The steps of a batch that was accepted in part, nobody says which: every event goes into the quarantine with them.
+fn doubtful(lane: &Lane, batch: Batch, accepted: usize, answer: &(u16, String)) -> Vec<Delta> {
+    let detail = format!("doubtful {accepted} of {}", batch.events.len());
+    let ranges: Vec<_> = batch.events.ranges().collect();
+    let owners: Vec<_> = batch.owners().collect();
+    let mut deltas = batch.deltas;
+    for ((event, delta), range) in owners.into_iter().zip(ranges) {
+        let Some(place) = batch.events.places.get(event) else { continue };
+        let encoded = batch.events.bytes.get(range).unwrap_or_default();
+        let Some(delta) = deltas.get_mut(delta) else { continue };
+        delta.rejected.push(Rejected {
+            reason: Reason::Doubtful,
+            detail: detail.clone(),
+            span: place.record,
+            ordinal: Some(place.ordinal),
+            context: None,
+            text: lane.intake.framing().decode_event(encoded),
+            answer: Some(answer.clone()),
+        });
+    }
+    deltas
+}

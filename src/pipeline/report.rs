@@ -1,0 +1,84 @@
+//! What a pass came to, as one readable line.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    PassError,
+    collect::Collected,
+    commit::Committed,
+    deliver::Delivered,
+    discover::Counts,
+};
+
+/// What one pass came to.
+#[derive(Debug, Default)]
+pub struct PassReport {
+    /// Blobs of unsealed hours that the listings showed.
+    pub blobs_listed: u64,
+    /// Blobs read to their end.
+    pub blobs_read: u64,
+    /// Listing calls.
+    pub list_calls: u64,
+    /// Read and HEAD calls.
+    pub read_calls: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Events that the intake accepted.
+    pub events: u64,
+    /// Entries new in the quarantine.
+    pub quarantined: u64,
+    /// Blobs that are held because of damage.
+    pub held: u64,
+    /// Blobs that were gone when they were to be read.
+    pub gone: u64,
+    /// Blobs that could not be read and are tried again.
+    pub failed: u64,
+    /// Hours sealed.
+    pub hours_sealed: u64,
+    /// Time from the oldest change that this pass acknowledged to now, by the storage server's clock.
+    pub lag: Option<Duration>,
+    /// Why batches were given up, where some were.
+    pub abandoned: Option<String>,
+    /// What ended the pass early.
+    pub errors: Vec<PassError>,
+}
+
+impl PassReport {
+    pub(super) fn new(
+        now: Option<DateTime<Utc>>,
+        (found, discovered): (Counts, Result<(), PassError>),
+        collected: Collected,
+        delivered: Delivered,
+        committed: Committed,
+    ) -> Self {
+        let lag = |oldest| now?.signed_duration_since(oldest).to_std().ok();
+        Self {
+            blobs_listed: found.blobs_listed,
+            blobs_read: collected.blobs_read,
+            list_calls: found.list_calls,
+            read_calls: collected.read_calls,
+            bytes_read: collected.bytes_read,
+            events: committed.events,
+            quarantined: committed.quarantined,
+            held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
+            gone: collected.gone,
+            failed: collected.failed,
+            hours_sealed: committed.hours_sealed,
+            lag: collected.oldest_change.and_then(lag),
+            abandoned: delivered.abandoned,
+            errors: [discovered.err(), collected.error, delivered.failed, committed.failed]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
+    }
+
+    /// Whether everything that was new is delivered and committed. Blobs that are held do not count: another pass
+    /// would not get further.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.errors.is_empty() && self.abandoned.is_none() && self.failed == 0
+    }
+}

@@ -1,0 +1,105 @@
+//! The owner of the state store. One blocking thread holds it; everybody else sends it messages, so no disk write
+//! ever stands on an async thread and no lock is shared.
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    checkpoint::{Frontier, Position},
+    model::{Hour, HourlyBlob, Scope},
+    store::{Commit, FirstHour, StateStore, StoreError},
+};
+
+/// Requests wait here while the disk is busy. Each sender awaits its answer, so there is at most one for each task.
+const REQUESTS_QUEUED: usize = 16;
+
+/// The way to the state store; cheap to clone. The store is closed when the last handle is gone.
+#[derive(Debug, Clone)]
+pub struct StateHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    FirstHour(Scope, FirstHour, oneshot::Sender<Result<FirstHour, StoreError>>),
+    Frontiers(Scope, oneshot::Sender<Result<Vec<(String, Frontier)>, StoreError>>),
+    Positions(Scope, String, Hour, oneshot::Sender<Result<Vec<(HourlyBlob, Position)>, StoreError>>),
+    Commit(Box<Commit>, oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// Starts the owner of a store. The task ends, and the store is closed, once every handle is dropped.
+pub fn start(store: Box<dyn StateStore>) -> (StateHandle, JoinHandle<()>) {
+    let (requests, received) = mpsc::channel(REQUESTS_QUEUED);
+    let owner = tokio::task::spawn_blocking(move || own(store, received));
+    (StateHandle { requests }, owner)
+}
+
+fn own(mut store: Box<dyn StateStore>, mut requests: mpsc::Receiver<Request>) {
+    while let Some(request) = requests.blocking_recv() {
+        // Whoever asked may be gone because the process is stopping; its answer is of no use to anybody else.
+        let _unasked = match request {
+            Request::FirstHour(scope, proposed, answer) => {
+                answer.send(store.first_hour(&scope, proposed)).map_err(drop)
+            }
+            Request::Frontiers(scope, answer) => answer.send(store.frontiers(&scope)).map_err(drop),
+            Request::Positions(scope, root, hour, answer) => {
+                answer.send(store.positions(&scope, &root, hour)).map_err(drop)
+            }
+            Request::Commit(commit, answer) => answer.send(store.commit(&commit)).map_err(drop),
+        };
+    }
+}
+
+impl StateHandle {
+    /// See [`StateStore::first_hour`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn first_hour(&self, scope: Scope, proposed: FirstHour) -> Result<FirstHour, StoreError> {
+        self.ask(|answer| Request::FirstHour(scope, proposed, answer)).await
+    }
+
+    /// See [`StateStore::frontiers`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn frontiers(&self, scope: Scope) -> Result<Vec<(String, Frontier)>, StoreError> {
+        self.ask(|answer| Request::Frontiers(scope, answer)).await
+    }
+
+    /// See [`StateStore::positions`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn positions(
+        &self,
+        scope: Scope,
+        root: String,
+        hour: Hour,
+    ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
+        self.ask(|answer| Request::Positions(scope, root, hour, answer)).await
+    }
+
+    /// See [`StateStore::commit`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.ask(|answer| Request::Commit(Box::new(commit), answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let owner_is_gone = || StoreError::Io {
+            operation: "reach the owner of the state store".to_owned(),
+            source: "its thread has ended".into(),
+        };
+        self.requests.send(request(answer)).await.map_err(|_| owner_is_gone())?;
+        answered.await.map_err(|_| owner_is_gone())?
+    }
+}
