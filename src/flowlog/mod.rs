@@ -1,1 +1,15 @@
-//! F1: the flow-log format, without I/O.
+//! F1: the flow-log format, without I/O: blob names, records in a growing stream, and what stands in a record.
+//!
+//! Bytes, and nothing else, go in. Facts about the format are from Microsoft's "Virtual network flow logs" pages.
+
+mod identity;
+mod nesting;
+pub mod path;
+pub mod record;
+mod split;
+mod time;
+pub mod tuple;
+
+pub use identity::RecordHasher;
+pub use split::{Damage, DamageKind, RawRecord, Splitter, Start, Tail};
+pub use time::RecordTime;

@@ -1,0 +1,198 @@
+//! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
+
+use std::net::IpAddr;
+
+/// One observation of one flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowTuple<'a> {
+    /// The tuple as it stands.
+    pub text: &'a str,
+    /// How many of the four counters stand in the text, empty ones not counted.
+    pub n_counters_written: usize,
+    /// Milliseconds since 1970; the year has four digits.
+    pub time_ms: i64,
+    /// Who opened the flow.
+    pub source: Endpoint<'a>,
+    /// The other side.
+    pub destination: Endpoint<'a>,
+    /// IANA number.
+    pub protocol: u8,
+    /// As the network interface sees it.
+    pub direction: Direction,
+    /// What happened.
+    pub state: FlowState,
+    /// Verbatim: `X` is encrypted, `NX` and `NX_...` are not.
+    pub encryption: &'a str,
+    /// Source to destination, since the flow's previous tuple.
+    pub sent: Traffic,
+    /// Destination to source, since the flow's previous tuple.
+    pub received: Traffic,
+}
+
+/// One side of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint<'a> {
+    /// The address as it stands.
+    pub address: &'a str,
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+/// Counters of one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Which way a flow was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// `I`.
+    Inbound,
+    /// `O`.
+    Outbound,
+}
+
+/// What a tuple reports about its flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowState {
+    /// `B`.
+    Begin,
+    /// `C`.
+    Continuing,
+    /// `E`.
+    End,
+    /// `D`.
+    Denied,
+}
+
+impl FlowState {
+    /// The letter in the tuple.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Begin => "B",
+            Self::Continuing => "C",
+            Self::End => "E",
+            Self::Denied => "D",
+        }
+    }
+}
+
+/// A field of a tuple that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected {expected}, found `{found}`")]
+pub struct TupleError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What may stand there.
+    pub expected: &'static str,
+    /// What stands there.
+    pub found: String,
+}
+
+/// Smaller numbers are seconds: as milliseconds they would lie before March 1973.
+const FIRST_MILLISECONDS: u64 = 100_000_000_000;
+/// 9999-12-31T23:59:59.999Z: later years have no RFC 3339 form.
+const LAST_MILLISECONDS: i64 = 253_402_300_799_999;
+
+impl<'a> FlowTuple<'a> {
+    /// Number of fields through the last counter.
+    pub const FIELDS: usize = 13;
+
+    /// Parses a tuple. Missing or empty counters are 0, surplus fields are ignored.
+    ///
+    /// # Errors
+    /// The first field that is not what it should be.
+    pub fn parse(text: &'a str) -> Result<Self, TupleError> {
+        let mut fields = text.split(',');
+        let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
+        let source_ip = required(fields.next(), "source address", "an IP address", address)?;
+        let destination_ip = required(fields.next(), "destination address", "an IP address", address)?;
+        let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
+        let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
+        let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
+        let direction = required(fields.next(), "direction", "I or O", direction)?;
+        let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
+        let encryption = required(fields.next(), "encryption", "a text", Some)?;
+        let mut n_counters_written = 0;
+        let mut counter = |field| match fields.next() {
+            None | Some("") => Ok(0),
+            Some(value) => {
+                n_counters_written += 1;
+                required(Some(value), field, "a number below 2^64", number)
+            }
+        };
+        let sent = Traffic { packets: counter("packets sent")?, bytes: counter("bytes sent")? };
+        let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
+        let (source_address, source_ip) = source_ip;
+        let (destination_address, destination_ip) = destination_ip;
+        Ok(Self {
+            text,
+            n_counters_written,
+            time_ms,
+            source: Endpoint { address: source_address, ip: source_ip, port: source_port },
+            destination: Endpoint { address: destination_address, ip: destination_ip, port: destination_port },
+            protocol,
+            direction,
+            state,
+            encryption,
+            sent,
+            received,
+        })
+    }
+
+    /// Whether all four counters stand in the text.
+    #[must_use]
+    pub fn has_all_counters(&self) -> bool {
+        self.n_counters_written == 4
+    }
+}
+
+fn required<'a, T>(
+    value: Option<&'a str>,
+    field: &'static str,
+    expected: &'static str,
+    parse: impl FnOnce(&'a str) -> Option<T>,
+) -> Result<T, TupleError> {
+    let value = value.unwrap_or_default();
+    parse(value).ok_or_else(|| TupleError { field, expected, found: value.to_owned() })
+}
+
+/// Digits only: the standard parser takes a leading plus sign too.
+fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+}
+
+fn milliseconds(value: &str) -> Option<i64> {
+    let raw: u64 = number(value)?;
+    let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
+    i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
+}
+
+fn address(value: &str) -> Option<(&str, IpAddr)> {
+    Some((value, value.parse().ok()?))
+}
+
+fn direction(value: &str) -> Option<Direction> {
+    match value {
+        "I" => Some(Direction::Inbound),
+        "O" => Some(Direction::Outbound),
+        _ => None,
+    }
+}
+
+fn flow_state(value: &str) -> Option<FlowState> {
+    match value {
+        "B" => Some(FlowState::Begin),
+        "C" => Some(FlowState::Continuing),
+        "E" => Some(FlowState::End),
+        "D" => Some(FlowState::Denied),
+        _ => None,
+    }
+}
