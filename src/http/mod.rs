@@ -1,6 +1,26 @@
 //! F3: the one HTTP client, for storage and intakes. The only folder that names `reqwest`.
+//!
+//! It sends a request once and hands back the answer. It does not retry, does not follow redirects, takes no proxy
+//! from the environment, and never puts a URL into an error: URLs can carry secrets.
 
-use std::time::Duration;
+mod error;
+mod roots;
+
+use std::{mem, time::Duration};
+
+use ::http::{HeaderMap, Request, StatusCode};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt};
+use rustls::crypto::ring;
+
+pub use error::{HttpError, HttpErrorKind, SetupError};
+
+/// An idle connection is closed before the usual servers and balancers close it: a request that is sent into a
+/// closing connection fails.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// Who asks.
+const USER_AGENT: &str = concat!("flowlogd/", env!("CARGO_PKG_VERSION"));
 
 /// How a client connects. Redirects are never followed, TLS is at least 1.2, and no setting turns verification off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,4 +33,88 @@ pub struct Config {
     pub read_timeout: Duration,
     /// Longest time for a whole request, answer included; `None`: no limit but the other two.
     pub total_timeout: Option<Duration>,
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+}
+
+impl Client {
+    /// Reads the system's trusted roots and sets the client up; connects to nothing.
+    ///
+    /// # Errors
+    /// [`SetupError`] where the additional roots cannot be used. A system without roots is no error.
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let roots = roots::load(config.extra_roots_pem.as_deref())?;
+        let mut tls = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(SetupError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .user_agent(USER_AGENT)
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.read_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION);
+        if let Some(total_timeout) = config.total_timeout {
+            builder = builder.timeout(total_timeout);
+        }
+        let inner = builder.build().map_err(|error| SetupError::Client(error.without_url().into()))?;
+        Ok(Self { inner })
+    }
+
+    /// Sends a request and waits for the head of the answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`HttpError`] where there is no answer.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response, HttpError> {
+        let request = reqwest::Request::try_from(request).map_err(HttpError::from_reqwest)?;
+        let mut response = self.inner.execute(request).await.map_err(HttpError::from_reqwest)?;
+        let headers = mem::take(response.headers_mut());
+        Ok(Response { status: response.status(), headers, body: response })
+    }
+}
+
+/// An answer, its body not yet read.
+#[derive(Debug)]
+pub struct Response {
+    /// Status, of any class.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    body: reqwest::Response,
+}
+
+impl Response {
+    /// Reads the body to its end.
+    ///
+    /// # Errors
+    /// [`HttpErrorKind::TooLarge`] where the body has more than `cap` bytes; else [`HttpError`] where it does not
+    /// arrive whole.
+    pub async fn bytes(self, cap: usize) -> Result<Bytes, HttpError> {
+        let announced = self.body.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut collected = BytesMut::with_capacity(announced.unwrap_or_default().min(cap));
+        let mut body = self.body;
+        while let Some(chunk) = body.chunk().await.map_err(HttpError::from_reqwest)? {
+            if chunk.len() > cap.saturating_sub(collected.len()) {
+                return Err(HttpError::new(HttpErrorKind::TooLarge));
+            }
+            collected.extend_from_slice(&chunk);
+        }
+        Ok(collected.freeze())
+    }
+
+    /// The body as it arrives. A body that ends early ends with an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + Sync + 'static {
+        self.body.bytes_stream().map_err(HttpError::from_reqwest)
+    }
 }
