@@ -1,6 +1,10 @@
 //! The components of one source and one intake, and one poll of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinHandle;
@@ -51,12 +55,14 @@ impl Collector {
     /// Sets everything up; makes no request. Also returns the task that owns the state.
     pub(super) async fn build(settings: Settings) -> Result<(Self, JoinHandle<()>), AppError> {
         let Settings { state_dir, sources, intakes, limits, .. } = settings;
-        let (Some(source), Some(intake_settings)) = (sources.into_iter().next(), intakes.into_iter().next()) else {
+        let (Some(source), Some(intake_settings)) = (sources.into_iter().next(), intakes.into_iter().next())
+        else {
             return Err(AppError::Setup("no source or no intake is configured".into()));
         };
         let account = account(&source)?;
         let intake = intake(&intake_settings.sink)?;
-        let config = DriverConfig { requests_per_second: intake_settings.requests_per_second, ..Default::default() };
+        let config =
+            DriverConfig { requests_per_second: intake_settings.requests_per_second, ..Default::default() };
         let driver = Arc::new(Driver::new(config, fastrand::Rng::new()));
 
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
@@ -186,7 +192,8 @@ fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppErr
         list_calls = report.list_calls,
         read_calls = report.read_calls,
         hours_sealed = report.hours_sealed,
-        "{}", if complete { "poll complete" } else { "poll incomplete" },
+        "{}",
+        if complete { "poll complete" } else { "poll incomplete" },
     );
     for failure in report.errors {
         match failure {

@@ -55,7 +55,11 @@ pub enum AppError {
 ///
 /// # Errors
 /// [`AppError`] where it cannot start or cannot go on. Nothing is lost then: what was not committed is read again.
-pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = ()>) -> Result<Ending, AppError> {
+pub async fn run(
+    settings: Settings,
+    mode: Mode,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ending, AppError> {
     let limits = settings.limits;
     let (collector, state_owner) = Collector::build(settings).await?;
     let stopping = Stopping::default();
@@ -109,7 +113,11 @@ async fn poll_forever(mut collector: Collector, stopping: &Stopping) -> Result<E
 
 /// Passes until one is complete. Gives up when a source or the intake stays blocked for `deadline`; time in which
 /// events are delivered does not count.
-async fn poll_once(mut collector: Collector, stopping: &Stopping, deadline: Duration) -> Result<Ending, AppError> {
+async fn poll_once(
+    mut collector: Collector,
+    stopping: &Stopping,
+    deadline: Duration,
+) -> Result<Ending, AppError> {
     let driver = collector.driver();
     let mut blocked_since = Instant::now();
     loop {

@@ -50,7 +50,9 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
 
 /// Runs the collector; the first signal asks it to stop, the second one ends it where it is.
 async fn supervise(settings: Settings, mode: Mode) -> Result<Exit, Failure> {
-    let cannot_listen = |error: io::Error| Failure::new(Exit::CannotStart, anyhow::Error::new(error).context("listen for signals"));
+    let cannot_listen = |error: io::Error| {
+        Failure::new(Exit::CannotStart, anyhow::Error::new(error).context("listen for signals"))
+    };
     let mut signals = StopSignals::listen().map_err(cannot_listen)?;
     let (ask, asked) = oneshot::channel::<()>();
     let running = app::run(settings, mode, async {

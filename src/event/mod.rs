@@ -1,4 +1,18 @@
 //! F2: one flow tuple in, one encoded event out. Pure.
+//!
+//! Bytes are written directly into their destination; nothing is allocated for an event once the buffers are warm.
+
+mod community_id;
+mod ecs;
+mod encoder;
+mod enrich;
+mod flow;
+pub(crate) mod json;
+mod text;
+mod timestamp;
+
+use encoder::RecordPlace;
+pub use encoder::{Encoded, Encoder};
 
 use crate::model::{EventId, Span};
 

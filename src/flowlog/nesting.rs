@@ -20,11 +20,8 @@ impl Nesting {
     pub(super) fn advance(&mut self, bytes: &[u8], cursor: &mut usize) -> bool {
         loop {
             let rest = bytes.get(*cursor..).unwrap_or_default();
-            let found = if self.in_string {
-                memchr2(b'"', b'\\', rest)
-            } else {
-                memchr3(b'"', b'{', b'}', rest)
-            };
+            let found =
+                if self.in_string { memchr2(b'"', b'\\', rest) } else { memchr3(b'"', b'{', b'}', rest) };
             let Some((at, byte)) = found.and_then(|at| Some((at, *rest.get(at)?))) else {
                 *cursor = bytes.len();
                 return false;
@@ -103,8 +100,7 @@ impl HeadScan {
         } else if byte == b'\\' {
             *string = OpenString { matched: None, escaped: true };
         } else if byte == b'"' {
-            let is_key =
-                string.matched == Some(KEY.len()) && (self.braces, self.brackets) == (1, 0);
+            let is_key = string.matched == Some(KEY.len()) && (self.braces, self.brackets) == (1, 0);
             self.expect = if is_key { Expect::Colon } else { Expect::Nothing };
             self.string = None;
         } else {

@@ -166,7 +166,8 @@ fn explain(text: &str, error: &serde_json::Error) -> RecordError {
             _ => bad_record("flowRecords: expected an object, found none".to_owned()),
         };
     };
-    let shape_checks = [("time", outline.time, '"', "a text"), ("flowRecords", Some(flow_records), '{', "an object")];
+    let shape_checks =
+        [("time", outline.time, '"', "a text"), ("flowRecords", Some(flow_records), '{', "an object")];
     for (name, value, first, expected) in shape_checks {
         match value.map(RawValue::get) {
             Some(value) if value.starts_with(first) => {}

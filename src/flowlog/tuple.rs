@@ -102,8 +102,8 @@ const FIRST_MILLISECONDS: u64 = 100_000_000_000;
 const LAST_MILLISECONDS: i64 = 253_402_300_799_999;
 
 impl<'a> FlowTuple<'a> {
-    /// Number of fields through the last counter.
-    pub const FIELDS: usize = 13;
+    /// Number of fields before the counters.
+    pub const FIELDS_BEFORE_COUNTERS: usize = 9;
 
     /// Parses a tuple. Missing or empty counters are 0, surplus fields are ignored.
     ///
@@ -119,7 +119,13 @@ impl<'a> FlowTuple<'a> {
         let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
-        let encryption = required(fields.next(), "encryption", "a text", Some)?;
+        let Some(encryption) = fields.next() else {
+            return Err(TupleError {
+                field: "encryption",
+                expected: "at least 9 fields",
+                found: text.to_owned(),
+            });
+        };
         let mut n_counters_written = 0;
         let mut counter = |field| match fields.next() {
             None | Some("") => Ok(0),
@@ -137,7 +143,11 @@ impl<'a> FlowTuple<'a> {
             n_counters_written,
             time_ms,
             source: Endpoint { address: source_address, ip: source_ip, port: source_port },
-            destination: Endpoint { address: destination_address, ip: destination_ip, port: destination_port },
+            destination: Endpoint {
+                address: destination_address,
+                ip: destination_ip,
+                port: destination_port,
+            },
             protocol,
             direction,
             state,

@@ -170,7 +170,9 @@ impl Committer<'_> {
         if seen.tail == TailState::Incomplete {
             return;
         }
-        let Entry::Occupied(mut hour) = self.awaited.entry((blob.root().to_owned(), blob.hour())) else { return };
+        let Entry::Occupied(mut hour) = self.awaited.entry((blob.root().to_owned(), blob.hour())) else {
+            return;
+        };
         if hour.get().get(blob) == Some(&seen.etag) {
             hour.get_mut().remove(blob);
         }

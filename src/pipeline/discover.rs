@@ -106,7 +106,8 @@ async fn discover(
     found: &mpsc::Sender<Found>,
     work: &mpsc::Sender<Work>,
 ) -> Result<(), Stop> {
-    let stored = lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
+    let stored =
+        lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
     let frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
     if memory.roots_learned.is_none_or(|learned| learned.elapsed() >= ROOT_WALK_EVERY) {
         memory.roots = lister.roots().await?;
@@ -152,7 +153,8 @@ async fn hours_of(
         },
     };
     let walked = walk.map(|stretch| frontier.unsealed_through(stretch.before.previous()).collect::<Vec<_>>());
-    let hours = walked.unwrap_or(old).into_iter().chain(open.into_iter().filter(|hour| !frontier.is_sealed(*hour)));
+    let hours =
+        walked.unwrap_or(old).into_iter().chain(open.into_iter().filter(|hour| !frontier.is_sealed(*hour)));
     let hours = hours.collect();
     if known != Some(&frontier) {
         send(found, Found::Frontier { root: root.to_owned(), frontier }).await?;
@@ -184,7 +186,9 @@ async fn compare(
         sealable &= sealing;
         let position = stored.remove(&blob);
         match position.as_ref().and_then(|position| position.seen.as_ref()) {
-            Some(seen) if seen.etag == version.etag && (seen.tail != TailState::Incomplete || !sealing) => continue,
+            Some(seen) if seen.etag == version.etag && (seen.tail != TailState::Incomplete || !sealing) => {
+                continue;
+            }
             _ => {}
         }
         if held.get(&version.name) == Some(&version.etag) {

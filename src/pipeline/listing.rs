@@ -57,7 +57,11 @@ impl<'a> Lister<'a> {
 
     /// Every page below a prefix. A listing is complete or it is an error: an incomplete one never means that
     /// something is gone.
-    pub(super) async fn list(&mut self, prefix: &str, delimiter: Option<char>) -> Result<Listing, ListingError> {
+    pub(super) async fn list(
+        &mut self,
+        prefix: &str,
+        delimiter: Option<char>,
+    ) -> Result<Listing, ListingError> {
         let mut whole: Option<Listing> = None;
         let mut marker: Option<String> = None;
         loop {

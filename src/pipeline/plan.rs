@@ -106,7 +106,9 @@ mod tests {
     /// late append may still reach, and nothing else, whatever lies before.
     #[test]
     fn a_steady_poll_lists_the_open_hours_only() {
-        for frontier in [Frontier::new(Hour::from_number(998)), Frontier::from_parts(Hour::from_number(998), [])] {
+        for frontier in
+            [Frontier::new(Hour::from_number(998)), Frontier::from_parts(Hour::from_number(998), [])]
+        {
             let plan = plan(Some(&frontier), FirstHour::Beginning, at(1_000, 30), SEAL_AFTER);
             assert_eq!(plan.walk, None);
             assert_eq!(numbers(&plan.old), Vec::<i64>::new());

@@ -177,7 +177,8 @@ impl Reader {
             let from = offset.saturating_sub(context_bytes);
             let to = length.min(from.saturating_add(READ_BYTES));
             let chunk = self.fetch(from, to).await?;
-            let (context, rest) = chunk.split_at(usize::try_from(context_bytes).unwrap_or(0).min(chunk.len()));
+            let (context, rest) =
+                chunk.split_at(usize::try_from(context_bytes).unwrap_or(0).min(chunk.len()));
             if ContextHash::of(context) == hash {
                 let mut splitter = Splitter::new(Start::After { offset, context }, limit);
                 splitter.push(rest);
@@ -221,9 +222,14 @@ impl Reader {
             let mut emit = |event: crate::event::Event<'_>| {
                 framing.encode_event(&event, &mut events.bytes);
                 events.finish_event(EventPlace { record: event.record, ordinal: event.id.ordinal });
-                if events.bytes.len() >= RUN_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if events.bytes.len() >= RUN_BYTES {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             };
-            let encoded = self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
+            let encoded =
+                self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
             self.pending.rejected.extend(encoded.rejected);
             next_ordinal = encoded.next_ordinal;
             if next_ordinal.is_some() {

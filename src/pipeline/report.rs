@@ -4,13 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    PassError,
-    collect::Collected,
-    commit::Committed,
-    deliver::Delivered,
-    discover::Counts,
-};
+use super::{PassError, collect::Collected, commit::Committed, deliver::Delivered, discover::Counts};
 
 /// What one pass came to.
 #[derive(Debug, Default)]

@@ -1,0 +1,272 @@
+//! The `ecs` shape: the normalised event in the Elastic Common Schema. Without enrichment it has exactly the vendor's
+//! fields; enriched it has more, and never another value for one of these.
+
+use super::{
+    RecordPlace,
+    community_id::community_id,
+    enrich::{self, ArmId, ECS_VERSION},
+    flow::{FlowWriter, write_id, write_tuple},
+    json::{write_escaped, write_name, write_number, write_string, write_text_member},
+    timestamp::TimestampWriter,
+};
+use crate::{
+    flowlog::{
+        record::Record,
+        tuple::{Direction, Endpoint, FlowState, FlowTuple, Traffic},
+    },
+    model::{EventId, Origin},
+};
+
+/// Writes ecs events. What a record's or a group's events share is written once.
+#[derive(Debug)]
+pub(super) struct EcsWriter {
+    enrich: bool,
+    flow: FlowWriter,
+    timestamps: TimestampWriter,
+    /// `{"message":"...` through `\"flow.0\":\"`.
+    message: Vec<u8>,
+    /// The tuple as it stands in the flow event.
+    flow_tuple: Vec<u8>,
+    /// `,"category":["network"],"code":"..."` and, enriched, what else is the same for the record.
+    event: Vec<u8>,
+    /// `operationName`, as a JSON string.
+    operation: Vec<u8>,
+    /// `,"observer":{...}` of the record.
+    observer: Vec<u8>,
+    /// `,"observer":{...},"rule":{...}` of the group.
+    rule: Vec<u8>,
+    /// Enriched: `,"cloud":{...},...` of the record, through the open `"storage":{...}` object's last fixed member.
+    record: Vec<u8>,
+    /// Enriched: `"account":"...","container":"...","blob":"..."`.
+    storage: Vec<u8>,
+    /// Enriched: the interface's address in ECS form, or empty.
+    mac: String,
+}
+
+impl EcsWriter {
+    pub(super) fn new(enrich: bool, origin: &Origin, blob: &str) -> Self {
+        let mut storage = vec![b'{'];
+        write_text_member(&mut storage, "account", &origin.account);
+        write_text_member(&mut storage, "container", &origin.container);
+        write_text_member(&mut storage, "blob", blob);
+        Self {
+            enrich,
+            flow: FlowWriter::default(),
+            timestamps: TimestampWriter::default(),
+            message: Vec::new(),
+            flow_tuple: Vec::new(),
+            event: Vec::new(),
+            operation: Vec::new(),
+            observer: Vec::new(),
+            rule: Vec::new(),
+            record: Vec::new(),
+            storage,
+            mac: String::new(),
+        }
+    }
+
+    pub(super) fn begin_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
+        self.flow.begin_record(record);
+        self.operation.clear();
+        write_string(&mut self.operation, &record.fields.operation_name);
+        self.event.clear();
+        self.event.extend_from_slice(b",\"event\":{\"category\":[\"network\"],\"code\":");
+        self.event.extend_from_slice(&self.operation);
+        if self.enrich {
+            let out = &mut self.event;
+            out.extend_from_slice(
+                b",\"kind\":\"event\",\"module\":\"azure\",\"dataset\":\"azure.vnet_flow\"",
+            );
+            out.extend_from_slice(b",\"provider\":\"Microsoft.Network\",\"created\":\"");
+            self.timestamps.write(out, record.time.microseconds());
+            out.extend_from_slice(b"Z\"");
+            self.mac = enrich::mac(&record.fields.mac_address);
+            self.prepare_record(record, place);
+        }
+        self.observer.clear();
+        self.observer.extend_from_slice(b",\"observer\":{\"mac\":");
+        write_string(&mut self.observer, &record.fields.mac_address);
+        self.observer.push(b'}');
+    }
+
+    pub(super) fn begin_group(&mut self, acl_id: &str, rule: &str) {
+        self.flow.begin_group(acl_id, rule);
+        self.message.clear();
+        self.message.extend_from_slice(b"{\"message\":\"");
+        write_escaped(&mut self.message, self.flow.group());
+        self.rule.clear();
+        self.rule.extend_from_slice(&self.observer);
+        self.rule.extend_from_slice(b",\"rule\":{\"name\":");
+        write_string(&mut self.rule, rule);
+        if self.enrich {
+            write_text_member(&mut self.rule, "id", acl_id);
+            write_text_member(&mut self.rule, "ruleset", enrich::last_segment(acl_id));
+            write_text_member(&mut self.rule, "category", enrich::rule_category(rule));
+        }
+        self.rule.push(b'}');
+    }
+
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, id: EventId) {
+        self.flow_tuple.clear();
+        write_tuple(&mut self.flow_tuple, tuple);
+        out.extend_from_slice(&self.message);
+        write_escaped(out, &self.flow_tuple);
+        out.extend_from_slice(b"\\\"}\"");
+        self.write_event(out, tuple, id);
+        out.extend_from_slice(b",\"@timestamp\":\"");
+        self.timestamps.write(out, tuple.time_ms.saturating_mul(1_000));
+        out.extend_from_slice(b"Z\",\"action\":{\"properties\":{\"FlowEncryption\":");
+        write_string(out, tuple.encryption);
+        out.extend_from_slice(b",\"OperationName\":");
+        out.extend_from_slice(&self.operation);
+        out.extend_from_slice(b"},\"target\":\"network-traffic\"}");
+        let is_outbound = tuple.direction == Direction::Outbound;
+        let mac_if = |is_ours: bool| if is_ours { self.mac.as_str() } else { "" };
+        write_side(out, "source", &tuple.source, tuple.sent, mac_if(is_outbound));
+        write_side(out, "destination", &tuple.destination, tuple.received, mac_if(!is_outbound));
+        self.write_network(out, tuple, is_outbound);
+        write_related(out, tuple.source.address, tuple.destination.address);
+        out.extend_from_slice(&self.rule);
+        if self.enrich {
+            self.write_azure(out, tuple);
+        }
+        out.push(b'}');
+    }
+
+    fn write_event(&self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, id: EventId) {
+        out.extend_from_slice(&self.event);
+        let kind = match tuple.state {
+            FlowState::Begin => "start",
+            FlowState::Continuing => "info",
+            FlowState::End => "end",
+            FlowState::Denied => "denied",
+        };
+        out.extend_from_slice(b",\"type\":[\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\"]");
+        if self.enrich {
+            let (action, outcome) = enrich::action_and_outcome(tuple.state);
+            write_text_member(out, "action", action);
+            write_text_member(out, "outcome", outcome);
+            write_name(out, "id");
+            write_id(out, id);
+        }
+        out.push(b'}');
+    }
+
+    fn write_network(&self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, is_outbound: bool) {
+        out.extend_from_slice(b",\"network\":{\"direction\":\"");
+        out.extend_from_slice(if is_outbound { b"outbound" } else { b"inbound" });
+        out.extend_from_slice(b"\",\"iana_number\":\"");
+        write_number(out, tuple.protocol);
+        out.push(b'"');
+        if self.enrich {
+            write_text_member(out, "transport", enrich::transport(tuple.protocol));
+            write_text_member(out, "type", if tuple.source.ip.is_ipv6() { "ipv6" } else { "ipv4" });
+            write_name(out, "bytes");
+            write_number(out, tuple.sent.bytes.saturating_add(tuple.received.bytes));
+            write_name(out, "packets");
+            write_number(out, tuple.sent.packets.saturating_add(tuple.received.packets));
+            write_text_member(out, "community_id", &community_id(tuple));
+        }
+        out.push(b'}');
+    }
+
+    /// Everything of the enriched shape that is the same for all events of a record, through `"azure":{...`; the
+    /// object stays open for what the tuple adds.
+    fn prepare_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
+        let fields = &record.fields;
+        let target = ArmId::parse(&fields.target_resource_id);
+        let out = &mut self.record;
+        out.clear();
+        out.extend_from_slice(b",\"ecs\":{\"version\":");
+        write_string(out, ECS_VERSION);
+        out.extend_from_slice(b"},\"agent\":{\"name\":\"flowlogd\",\"version\":");
+        write_string(out, env!("CARGO_PKG_VERSION"));
+        out.extend_from_slice(b"},\"cloud\":{\"provider\":\"azure\"");
+        if !target.subscription.is_empty() {
+            out.extend_from_slice(b",\"account\":{\"id\":");
+            write_string(out, target.subscription);
+            out.push(b'}');
+        }
+        write_text_member(out, "region", &enrich::region(&fields.flow_log_resource_id));
+        out.extend_from_slice(b"},\"azure\":{");
+        write_object(
+            out,
+            "resource",
+            &[
+                ("id", &fields.target_resource_id),
+                ("group", target.group),
+                ("name", target.name),
+                ("provider", target.provider),
+            ],
+        );
+        write_object(out, "vnet", &[("name", target.virtual_network)]);
+        write_object(out, "subnet", &[("name", target.subnet)]);
+        write_object(out, "nic", &[("name", target.network_interface)]);
+        write_name(out, "flow_log");
+        out.push(b'{');
+        write_text_member(out, "resource_id", &fields.flow_log_resource_id);
+        write_text_member(out, "guid", &fields.flow_log_guid);
+        write_text_member(out, "category", &fields.category);
+        out.extend_from_slice(if out.last() == Some(&b'{') { b"\"version\":4}" } else { b",\"version\":4}" });
+        write_name(out, "storage");
+        out.extend_from_slice(&self.storage);
+        write_name(out, "offset");
+        write_number(out, place.span.from);
+        out.push(b'}');
+    }
+
+    fn write_azure(&self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
+        out.extend_from_slice(&self.record);
+        out.extend_from_slice(b",\"flow\":{\"state\":\"");
+        out.extend_from_slice(tuple.state.letter().as_bytes());
+        out.extend_from_slice(b"\",\"encryption\":");
+        write_string(out, tuple.encryption);
+        if let Some(encrypted) = enrich::is_encrypted(tuple.encryption) {
+            write_name(out, "encrypted");
+            out.extend_from_slice(if encrypted { b"true" } else { b"false" });
+        }
+        out.extend_from_slice(b"}}");
+    }
+}
+
+fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: Traffic, mac: &str) {
+    write_name(out, name);
+    out.extend_from_slice(b"{\"address\":\"");
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"ip\":\"");
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"port\":");
+    write_number(out, endpoint.port);
+    out.extend_from_slice(b",\"packets\":");
+    write_number(out, traffic.packets);
+    out.extend_from_slice(b",\"bytes\":");
+    write_number(out, traffic.bytes);
+    write_text_member(out, "mac", mac);
+    out.push(b'}');
+}
+
+fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
+    let (first, second) = if other < one { (other, one) } else { (one, other) };
+    out.extend_from_slice(b",\"related\":{\"ip\":[");
+    write_string(out, first);
+    if first != second {
+        out.push(b',');
+        write_string(out, second);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Appends an object of those members that have a text; nothing where none has.
+fn write_object(out: &mut Vec<u8>, name: &str, members: &[(&str, &str)]) {
+    if members.iter().all(|(_, text)| text.is_empty()) {
+        return;
+    }
+    write_name(out, name);
+    out.push(b'{');
+    for (member, text) in members {
+        write_text_member(out, member, text);
+    }
+    out.push(b'}');
+}
