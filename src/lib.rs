@@ -37,9 +37,6 @@ pub mod intake;
 
 pub mod store;
 
-pub mod pipeline;
-
 pub mod settings;
 
-pub mod app;
 pub mod cli;
