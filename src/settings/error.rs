@@ -1,7 +1,7 @@
 //! What is wrong with the settings: each problem names its key, where the value came from, and the way out.
 //! No value of a secret ever enters a message.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use super::key_path::KeyPath;
 
@@ -78,14 +78,14 @@ impl fmt::Display for SettingsError {
 #[derive(Debug)]
 pub(super) struct Report {
     missing_from: Origin,
-    origins: std::collections::BTreeMap<KeyPath, Origin>,
+    origins: BTreeMap<KeyPath, Origin>,
     problems: Vec<Problem>,
 }
 
 impl Report {
     /// `missing_from` is where keys that nobody set are reported: the file, or the environment where there is none.
     pub(super) fn new(missing_from: Origin) -> Self {
-        Self { missing_from, origins: std::collections::BTreeMap::new(), problems: Vec::new() }
+        Self { missing_from, origins: BTreeMap::new(), problems: Vec::new() }
     }
 
     /// Remembers where a key's value came from.
@@ -118,11 +118,13 @@ impl Report {
     }
 
     /// An error with all problems, if there are any.
-    pub(super) fn into_result(mut self) -> Result<Self, SettingsError> {
-        if self.problems.is_empty() {
-            return Ok(self);
-        }
+    pub(super) fn into_result(self) -> Result<Self, SettingsError> {
+        if self.problems.is_empty() { Ok(self) } else { Err(self.into_error()) }
+    }
+
+    /// The problems as an error.
+    pub(super) fn into_error(mut self) -> SettingsError {
         self.problems.sort_by(|left, right| left.key.cmp(&right.key));
-        Err(SettingsError { problems: self.problems })
+        SettingsError { problems: self.problems }
     }
 }

@@ -73,7 +73,8 @@ const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "
 const REMOVE: &str = "remove the key; flowlogd works as with its default";
 const ONE_KEY: &str = "remove the key and use account_key_file with the account's present key";
 const NO_PROXY: &str = "remove the key and let the host reach the endpoint directly";
-const NO_CLIENT_CERTIFICATE: &str = "remove the key, or put a TLS proxy that has the certificate before the intake";
+const NO_CLIENT_CERTIFICATE: &str =
+    "remove the key, or put a TLS proxy that has the certificate before the intake";
 
 /// The table, in the order in which the shipped file explains it.
 pub(super) const KEYS: &[Key] = &[
@@ -134,13 +135,13 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.auth.header.value", Kind::Secret).only(GENERIC),
     Key::new("intakes.*.auth.header.value_file", Kind::Path).only(GENERIC),
     Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[("", "200,201,202,204")]),
-    Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]).later(REMOVE),
+    Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),
     Key::new("limits.record", Kind::Size).defaults(&[("", "16MiB")]),
     Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]).later(REMOVE),
     Key::new("limits.drain", Kind::Period).defaults(&[("", "20s")]),
     Key::new("limits.once_deadline", Kind::Period).defaults(&[("", "5m")]),
-    Key::new("admin.listen", Kind::Text).defaults(&[("", "127.0.0.1:9464")]).later(REMOVE),
+    Key::new("admin.listen", Kind::Address).defaults(&[("", "127.0.0.1:9464")]).later(REMOVE),
     Key::new("log.level", Kind::Text).defaults(&[("", "info")]),
     Key::new("log.format", Kind::Choice(&["auto", "text", "json"])).defaults(&[("", "auto")]),
 ];
@@ -172,9 +173,9 @@ pub(super) fn find(path: &KeyPath) -> Found {
 
 /// The secrets below a source or an intake: the dotted places behind its name.
 pub(super) fn secrets_of(section: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter(|key| key.kind == Kind::Secret && !key.pattern.ends_with('*')).filter_map(move |key| {
-        key.pattern.strip_prefix(section).and_then(|rest| rest.strip_prefix(".*."))
-    })
+    KEYS.iter()
+        .filter(|key| key.kind == Kind::Secret && !key.pattern.ends_with('*'))
+        .filter_map(move |key| key.pattern.strip_prefix(section).and_then(|rest| rest.strip_prefix(".*.")))
 }
 
 /// The known key that an unknown one most probably means, and else the keys that are known at its place.
@@ -221,7 +222,11 @@ fn misplaced(segments: &[String]) -> Option<KeyPath> {
             .segments()
             .map(|pattern| {
                 let written_here = names.next();
-                if pattern == "*" { written_here.cloned().unwrap_or_else(|| "NAME".to_owned()) } else { pattern.into() }
+                if pattern == "*" {
+                    written_here.cloned().unwrap_or_else(|| "NAME".to_owned())
+                } else {
+                    pattern.into()
+                }
             })
             .collect();
         let is_same_word = filled.last() == segments.last();
@@ -253,7 +258,7 @@ fn distance(from: &str, to: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Scenario: the table is read as a whole. Guarantees: every default is of its key's kind, every secret can be
+    /// *Scenario*: the table is read as a whole. *Guarantees*: every default is of its key's kind, every secret can be
     /// given as a file, every key is found at its own place.
     #[test]
     fn the_table_is_consistent() {
@@ -261,7 +266,9 @@ mod tests {
             for (_, text) in key.defaults {
                 assert!(key.kind.read(&(*text).into(), true).is_ok(), "{}", key.pattern);
             }
-            assert!(matches!(find(&KeyPath::dotted(key.pattern)), Found::Key(found) if found.pattern == key.pattern));
+            assert!(
+                matches!(find(&KeyPath::dotted(key.pattern)), Found::Key(found) if found.pattern == key.pattern)
+            );
             if key.kind == Kind::Secret && !key.pattern.ends_with('*') {
                 let file_key = KeyPath::dotted(key.pattern).with_suffix("_file");
                 assert!(
@@ -271,7 +278,7 @@ mod tests {
         }
     }
 
-    /// Scenario: keys are mistyped or stand at the wrong place. Guarantees: the key that was meant is suggested, and
+    /// *Scenario*: keys are mistyped or stand at the wrong place. *Guarantees*: the key that was meant is suggested, and
     /// nothing where no key is near.
     #[test]
     fn suggestions() {
@@ -289,7 +296,7 @@ mod tests {
         check("colour", None);
     }
 
-    /// Scenario: pairs of words. Guarantees: the distance counts insertions, removals and replacements.
+    /// *Scenario*: pairs of words. *Guarantees*: the distance counts insertions, removals and replacements.
     #[test]
     fn distances() {
         assert_eq!(distance("kitten", "sitting"), 3);

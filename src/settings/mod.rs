@@ -1,8 +1,25 @@
 //! F6: what the user writes, checked into the configurations of the components.
 
+mod check;
+mod check_intake;
+mod defaults;
+mod effective;
+mod error;
+mod key_path;
+mod keys;
+mod layers;
+mod load;
+mod schema;
+mod secrets;
+mod values;
+mod vet;
+
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
+
+pub use error::{Origin, Problem, SettingsError};
+pub use load::{DEFAULT_FILE, Loaded, load};
 
 use crate::{
     batch::BatchLimits,
@@ -103,4 +120,10 @@ pub struct Limits {
     pub drain: Duration,
     /// How long `run --once` waits while a source or an intake is blocked.
     pub once_deadline: Duration,
+}
+
+/// Whether a variable of the environment is a setting.
+#[must_use]
+pub fn is_setting(variable: &str) -> bool {
+    key_path::KeyPath::of_variable(variable).is_some()
 }

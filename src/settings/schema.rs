@@ -14,7 +14,7 @@ use crate::model::Secret;
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Schema {
+pub(super) struct Schema {
     /// Where the state lies.
     pub state_dir: PathBuf,
     /// `[sources.NAME]`.
@@ -32,7 +32,7 @@ pub struct Schema {
 /// `[sources.NAME]`: a storage account, or a directory.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub(super) struct Source {
     /// Storage account.
     pub account: Option<String>,
     /// Its key.
@@ -57,10 +57,11 @@ pub struct Source {
 /// `[intakes.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Intake {
+pub(super) struct Intake {
     /// What is spoken; `None` is refused by `check`.
     pub protocol: Option<String>,
     /// Sekoia: chooses the default of `url`, so nothing reads it here.
+    #[expect(dead_code, reason = "the default of `url` has been made of it")]
     pub region: Option<String>,
     /// Where to send.
     pub url: Option<String>,
@@ -99,7 +100,7 @@ pub struct Intake {
 /// `event_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum EventFormat {
+pub(super) enum EventFormat {
     /// The flattened tuple.
     Flow,
     /// Elastic Common Schema.
@@ -111,7 +112,7 @@ pub enum EventFormat {
 /// `compression`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Compression {
+pub(super) enum Compression {
     /// gzip.
     Gzip,
     /// None.
@@ -121,7 +122,7 @@ pub enum Compression {
 /// `framing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Framing {
+pub(super) enum Framing {
     /// One event a line.
     Ndjson,
     /// A JSON array.
@@ -131,7 +132,7 @@ pub enum Framing {
 /// `batch`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Batch {
+pub(super) struct Batch {
     /// Most bytes of a body before compression.
     pub max_bytes: Size,
     /// Most events.
@@ -143,12 +144,12 @@ pub struct Batch {
 /// A header's value: it may be a credential, so it is never shown.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub struct HeaderText(#[serde(deserialize_with = "required_secret")] pub Secret);
+pub(super) struct HeaderText(#[serde(deserialize_with = "required_secret")] pub Secret);
 
 /// `auth`: exactly one of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {
+pub(super) struct Auth {
     /// A bearer token.
     #[serde(default, deserialize_with = "secret")]
     pub bearer: Option<Secret>,
@@ -161,7 +162,7 @@ pub struct Auth {
 /// `auth.basic`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Basic {
+pub(super) struct Basic {
     /// User name.
     pub username: Option<String>,
     /// Password.
@@ -172,7 +173,7 @@ pub struct Basic {
 /// `auth.header`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub(super) struct Header {
     /// Name.
     pub name: Option<String>,
     /// Value.
@@ -183,7 +184,7 @@ pub struct Header {
 /// `[limits]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Bytes held in memory.
     pub memory: Size,
     /// Blobs read at once.
@@ -199,7 +200,7 @@ pub struct Limits {
 /// `[log]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub(super) struct Log {
     /// `RUST_LOG` style filter.
     pub level: String,
     /// Format.
@@ -209,7 +210,7 @@ pub struct Log {
 /// `log.format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LogFormat {
+pub(super) enum LogFormat {
     /// Text on a terminal, else JSON.
     Auto,
     /// Text.

@@ -13,11 +13,11 @@ use super::Start;
 /// A value is not of its key's kind. Holds what was expected, never what was found: that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Expected(String);
+pub(super) struct Expected(pub String);
 
 /// A length of time, written with its unit: `30s`, `2h`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Period(pub Duration);
+pub(super) struct Period(pub Duration);
 
 impl FromStr for Period {
     type Err = Expected;
@@ -34,7 +34,7 @@ impl FromStr for Period {
 
 /// A number of bytes, written with its unit: `64MiB`, `4MB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub usize);
+pub(super) struct Size(pub usize);
 
 impl FromStr for Size {
     type Err = Expected;
@@ -102,6 +102,8 @@ impl<'de> Deserialize<'de> for Start {
 pub(super) enum Kind {
     /// Text that is shown as it is.
     Text,
+    /// An address to listen at; empty for none.
+    Address,
     /// A path.
     Path,
     /// An absolute URL; its query is not shown.
@@ -133,7 +135,10 @@ impl Kind {
         let text = if let ValueKind::String(text) = value { Some(text.as_str()) } else { None };
         let plain_text = text.filter(|_| from_text);
         match self {
-            Self::Text | Self::Path | Self::Url | Self::Secret => text_value(text),
+            Self::Text | Self::Path | Self::Url | Self::Secret => {
+                text_value(text.filter(|word| !word.is_empty()))
+            }
+            Self::Address => text_value(text),
             Self::Period => checked::<Period>(text),
             Self::Size => checked::<Size>(text),
             Self::Start => checked::<Start>(text),
@@ -143,7 +148,8 @@ impl Kind {
                 text_value(if let ValueKind::String(word) = element { Some(word) } else { None })
             }),
             Self::Integers => list(value, plain_text, |element| {
-                let digits = if let ValueKind::String(digits) = element { Some(digits.as_str()) } else { None };
+                let digits =
+                    if let ValueKind::String(digits) = element { Some(digits.as_str()) } else { None };
                 integer(element, digits.filter(|_| from_text))
             }),
             Self::Choice(words) => match text {
@@ -160,12 +166,12 @@ impl Kind {
 }
 
 fn text_value(text: Option<&str>) -> Result<ValueKind, Expected> {
-    text.map(Into::into).ok_or_else(|| Expected("text in quotes".to_owned()))
+    text.map(Into::into).ok_or_else(|| Expected("text in quotes, not empty".to_owned()))
 }
 
 fn checked<T: FromStr<Err = Expected>>(text: Option<&str>) -> Result<ValueKind, Expected> {
-    let text = text.unwrap_or_default();
-    text.parse::<T>().map(|_| text.into())
+    let written = text.unwrap_or_default();
+    written.parse::<T>().map(|_| written.into())
 }
 
 fn integer(value: &ValueKind, plain_text: Option<&str>) -> Result<ValueKind, Expected> {
@@ -210,8 +216,8 @@ fn elements_of_text(text: &str) -> Result<Vec<ValueKind>, Expected> {
     if !text.trim_start().starts_with('[') {
         return Ok(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(Into::into).collect());
     }
-    let elements: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|_| Expected("a list as JSON, or words between commas".to_owned()))?;
+    let elements: Vec<serde_json::Value> = serde_json::from_str(text)
+        .map_err(|_| Expected("a list as JSON, or words between commas".to_owned()))?;
     let element_texts = elements.into_iter().map(|element| match element {
         serde_json::Value::String(word) => ValueKind::String(word),
         other => ValueKind::String(other.to_string()),
@@ -231,7 +237,7 @@ mod tests {
         text.parse::<Size>().ok().map(|size| size.0)
     }
 
-    /// Scenario: durations and sizes are written in many ways. Guarantees: a unit is required, binary and decimal
+    /// *Scenario*: durations and sizes are written in many ways. *Guarantees*: a unit is required, binary and decimal
     /// units differ, nonsense is refused.
     #[test]
     fn units_are_required() {
@@ -249,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Scenario: every way to write `start`. Guarantees: each is told apart; a time keeps its moment in UTC.
+    /// *Scenario*: every way to write `start`. *Guarantees*: each is told apart; a time keeps its moment in UTC.
     #[test]
     fn starts() {
         assert_eq!("earliest".parse(), Ok(Start::Earliest));
@@ -261,7 +267,7 @@ mod tests {
         assert!("2026-01-31".parse::<Start>().is_err());
     }
 
-    /// Scenario: texts that look like other kinds are read as secrets. Guarantees: not a letter changes.
+    /// *Scenario*: texts that look like other kinds are read as secrets. *Guarantees*: not a letter changes.
     #[test]
     fn secrets_letter_for_letter() {
         for text in ["00012300", "1e5", "true", " x ", "[1]", "a,b"] {
