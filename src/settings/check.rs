@@ -59,7 +59,7 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
     }
     require_positive(&table.child("seal_after"), source.seal_after.0, report);
     let container = source.container.clone();
-    let (start, seal_after) = (source.start, source.seal_after.0);
+    let (start, seal_after) = (source.start.0, source.seal_after.0);
     let storage = match source.directory {
         Some(path) => {
             if !path.is_dir() {

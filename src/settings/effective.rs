@@ -9,6 +9,7 @@ use super::{
     keys::{self, Found, KEYS},
     layers::Layer,
     values::Kind,
+    without_query,
 };
 
 /// What stands for a secret.
@@ -71,11 +72,6 @@ fn shown(path: &KeyPath, value: &ValueKind) -> String {
         }
         _ => value.to_string(),
     }
-}
-
-/// A URL's query may hold a token.
-fn without_query(url: &str) -> String {
-    url.split_once('?').map_or_else(|| url.to_owned(), |(start, _)| format!("{start}?{HIDDEN}"))
 }
 
 fn quoted(text: &str) -> String {

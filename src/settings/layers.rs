@@ -237,13 +237,23 @@ fn read_key(
     match key.kind.read(value, is_from_text) {
         Ok(read_value) => layer.set(path.clone(), read_value),
         Err(Expected(what)) => {
+            let may_be_shown = key.kind.may_be_shown();
             let message = match value {
                 ValueKind::String(text) if text.is_empty() => "is empty".to_owned(),
+                ValueKind::String(text) if may_be_shown => format!("cannot use \"{text}\""),
                 ValueKind::Table(_) => "is a table, not a value".to_owned(),
-                ValueKind::Array(_) => "cannot use this list".to_owned(),
-                ValueKind::String(text) if key.kind.may_be_shown() => format!("cannot use \"{text}\""),
-                shown if key.kind.may_be_shown() => format!("cannot use {shown}"),
-                _ => "cannot use this value".to_owned(),
+                ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::Float(_) if may_be_shown => {
+                    format!("cannot use {value}")
+                }
+                ValueKind::Nil
+                | ValueKind::Boolean(_)
+                | ValueKind::I64(_)
+                | ValueKind::I128(_)
+                | ValueKind::U64(_)
+                | ValueKind::U128(_)
+                | ValueKind::Float(_)
+                | ValueKind::String(_)
+                | ValueKind::Array(_) => "cannot use what is there".to_owned(),
             };
             report.reject(path, message, format!("give {what}"));
         }

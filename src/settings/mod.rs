@@ -14,7 +14,7 @@ mod secrets;
 mod values;
 mod vet;
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -101,12 +101,34 @@ pub struct Intake {
 }
 
 /// What kind of receiving end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as tables in the settings")]
 pub enum Sink {
     /// HTTPS.
     Http(http_intake::Config),
     /// The standard output.
     Stdout,
+}
+
+impl fmt::Debug for Sink {
+    /// Without the query of the URL, where some receivers take their token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(config) => f
+                .debug_struct("Http")
+                .field("protocol", &config.protocol)
+                .field("url", &without_query(config.url.as_str()))
+                .field("compression", &config.compression)
+                .field("http", &config.http)
+                .finish(),
+            Self::Stdout => f.write_str("Stdout"),
+        }
+    }
+}
+
+/// A URL for people.
+fn without_query(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(start, _)| format!("{start}?***"))
 }
 
 /// Limits of the process.

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    Start,
-    values::{Period, Size},
-};
+use super::values::{Period, Size, WrittenStart};
 use crate::model::Secret;
 
 /// The whole file.
@@ -47,7 +44,7 @@ pub(super) struct Source {
     /// Time between polls.
     pub poll_interval: Period,
     /// From when on.
-    pub start: Start,
+    pub start: WrittenStart,
     /// When an hour counts as complete.
     pub seal_after: Period,
     /// Certificates to trust in addition.

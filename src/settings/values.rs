@@ -49,25 +49,31 @@ impl FromStr for Size {
     }
 }
 
-impl FromStr for Start {
+/// A [`Start`], as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WrittenStart(pub Start);
+
+impl FromStr for WrittenStart {
     type Err = Expected;
 
     fn from_str(text: &str) -> Result<Self, Expected> {
         match text {
-            "earliest" => return Ok(Self::Earliest),
-            "now" => return Ok(Self::Now),
+            "earliest" => return Ok(Self(Start::Earliest)),
+            "now" => return Ok(Self(Start::Now)),
             _ => {}
         }
         if let Ok(Period(back)) = text.parse() {
-            return Ok(Self::Back(back));
+            return Ok(Self(Start::Back(back)));
         }
-        DateTime::parse_from_rfc3339(text).map(|moment| Self::At(moment.with_timezone(&Utc))).map_err(|_| {
-            Expected(
-                "\"earliest\", \"now\", a duration back such as \"7d\", or a time such as \
+        DateTime::parse_from_rfc3339(text).map(|moment| Self(Start::At(moment.with_timezone(&Utc)))).map_err(
+            |_| {
+                Expected(
+                    "\"earliest\", \"now\", a duration back such as \"7d\", or a time such as \
                  \"2026-01-31T00:00:00Z\""
-                    .to_owned(),
-            )
-        })
+                        .to_owned(),
+                )
+            },
+        )
     }
 }
 
@@ -91,7 +97,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl<'de> Deserialize<'de> for Start {
+impl<'de> Deserialize<'de> for WrittenStart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer)
     }
@@ -141,7 +147,7 @@ impl Kind {
             Self::Address => text_value(text),
             Self::Period => checked::<Period>(text),
             Self::Size => checked::<Size>(text),
-            Self::Start => checked::<Start>(text),
+            Self::Start => checked::<WrittenStart>(text),
             Self::Integer => integer(value, plain_text),
             Self::Boolean => boolean(value, plain_text),
             Self::Texts => list(value, plain_text, |element| {
@@ -220,7 +226,11 @@ fn elements_of_text(text: &str) -> Result<Vec<ValueKind>, Expected> {
         .map_err(|_| Expected("a list as JSON, or words between commas".to_owned()))?;
     let element_texts = elements.into_iter().map(|element| match element {
         serde_json::Value::String(word) => ValueKind::String(word),
-        other => ValueKind::String(other.to_string()),
+        other @ (serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_)) => ValueKind::String(other.to_string()),
     });
     Ok(element_texts.collect())
 }
@@ -258,13 +268,13 @@ mod tests {
     /// *Scenario*: every way to write `start`. *Guarantees*: each is told apart; a time keeps its moment in UTC.
     #[test]
     fn starts() {
-        assert_eq!("earliest".parse(), Ok(Start::Earliest));
-        assert_eq!("now".parse(), Ok(Start::Now));
-        assert_eq!("7d".parse(), Ok(Start::Back(Duration::from_hours(168))));
+        assert_eq!("earliest".parse(), Ok(WrittenStart(Start::Earliest)));
+        assert_eq!("now".parse(), Ok(WrittenStart(Start::Now)));
+        assert_eq!("7d".parse(), Ok(WrittenStart(Start::Back(Duration::from_hours(168)))));
         let moment = DateTime::from_timestamp(1_769_814_000, 0).unwrap();
-        assert_eq!("2026-01-31T00:00:00+01:00".parse(), Ok(Start::At(moment)));
-        assert!("yesterday".parse::<Start>().is_err());
-        assert!("2026-01-31".parse::<Start>().is_err());
+        assert_eq!("2026-01-31T00:00:00+01:00".parse(), Ok(WrittenStart(Start::At(moment))));
+        assert!("yesterday".parse::<WrittenStart>().is_err());
+        assert!("2026-01-31".parse::<WrittenStart>().is_err());
     }
 
     /// *Scenario*: texts that look like other kinds are read as secrets. *Guarantees*: not a letter changes.
