@@ -62,14 +62,6 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
     let (start, seal_after) = (source.start.0, source.seal_after.0);
     let storage = match source.directory {
         Some(path) => {
-            if !path.is_dir() {
-                let message = format!("{} is not a directory", path.display());
-                report.reject(
-                    &table.child("directory"),
-                    message,
-                    "name the directory that holds a container's blobs",
-                );
-            }
             let account = source.account.unwrap_or_default();
             Storage::Directory(directory::Config {
                 path,
@@ -95,7 +87,7 @@ fn check_account(table: &KeyPath, source: schema::Source, report: &mut Report) -
         ),
         Some(account) if !is_name_of(account, is_word_letter, 24) => report.reject(
             &table.child("account"),
-            format!("\"{account}\" is not the name of a storage account"),
+            "is not the name of a storage account",
             "give its 3 to 24 lower-case letters and digits",
         ),
         Some(_) => {}

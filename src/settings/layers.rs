@@ -191,7 +191,7 @@ fn read_value(path: &KeyPath, value: &ValueKind, origin: &Origin, report: &mut R
                 [section] if NAMED_SECTIONS.contains(&section.as_str()) => format!("write [{section}.NAME]"),
                 _ => format!("write [{path}]"),
             };
-            report.reject(path, "is a table", remedy);
+            report.reject(path, "must be a table", remedy);
         }
         (Found::Nothing, _) => reject_unknown(path, false, report),
     }
@@ -218,7 +218,7 @@ pub(super) fn read_variables(environment: &BTreeMap<String, String>, report: &mu
             Found::Key(key) => read_key(&path, key, &text.as_str().into(), true, report, &mut layer),
             Found::Table => {
                 let remedy = format!("set {VARIABLE_PREFIX}SECTION__KEY, one variable a key");
-                report.reject(&path, "is a table, not a key", remedy);
+                report.reject(&path, "is a table, which no variable can set", remedy);
             }
             Found::Nothing => reject_unknown(&path, true, report),
         }

@@ -39,7 +39,7 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong and can be seen at once, each with its key, its origin and the way out.
 pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Loaded, SettingsError> {
-    let default_file = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+    let default_file = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| secrets::is_there(path));
     let file_path = file.map(Path::to_owned).or_else(default_file);
     let looked_in = file_path.clone().map_or(Origin::Environment, Origin::File);
 

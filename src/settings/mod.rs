@@ -11,6 +11,8 @@ mod layers;
 mod load;
 mod schema;
 mod secrets;
+#[cfg(test)]
+mod shipped;
 mod values;
 mod vet;
 

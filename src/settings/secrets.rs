@@ -35,7 +35,7 @@ pub(super) fn resolve(
                 let key = place.split('.').fold(table.clone(), |path, segment| path.child(segment));
                 let credential =
                     credentials.as_ref().map(|directory| directory.join(format!("{}.{place}", table.last())));
-                let is_used = resolve_one(&key, credential.filter(|path| path.exists()), layer, report);
+                let is_used = resolve_one(&key, credential.filter(|path| is_there(path)), layer, report);
                 n_credentials = n_credentials.saturating_add(usize::from(is_used));
             }
         }
@@ -73,6 +73,11 @@ fn resolve_one(key: &KeyPath, credential: Option<PathBuf>, layer: &mut Layer, re
     }
     report.note_origin(key.clone(), origin);
     is_credential
+}
+
+/// Whether there is a file. What cannot be seen counts as there, so that reading it says why.
+pub(super) fn is_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
 }
 
 /// The secret that a file holds, without the one line end that editors and `echo` add.

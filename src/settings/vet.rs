@@ -89,7 +89,7 @@ fn reject_misplaced(path: &KeyPath, key: &Key, variant: &str, report: &mut Repor
         );
     } else {
         let message = format!("protocol \"{variant}\" does not know this key");
-        report.reject(path, message, format!("remove it; it belongs to {}", key.only.join(", ")));
+        report.reject(path, message, format!("remove it; it belongs to protocol {}", key.only.join(", ")));
     }
 }
 

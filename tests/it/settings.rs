@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use expect_test::{Expect, expect};
-use flowlogd::settings::{Loaded, SettingsError, load};
+
+use flowlogd::{
+    intake::http_intake::{Auth, ProtocolConfig},
+    settings::{Loaded, Settings, SettingsError, Sink, Storage, load},
+};
 
 /// Text that must never be seen: no error, `Debug` or printed setting may hold it.
 const CANARY: &str = "Y2FuYXJ5LTAwMDEyMzAw";
@@ -265,8 +269,8 @@ fn kinds() {
                 "batch = 4",
                 &[],
                 expect![[r#"
-                settings: intakes.out.batch (file DIR/flowlogd.toml): is a table; write [intakes.out.batch]
-            "#]],
+                    settings: intakes.out.batch (file DIR/flowlogd.toml): must be a table; write [intakes.out.batch]
+                "#]],
             ),
             (
                 "compression = \"zip\"",
@@ -307,10 +311,10 @@ fn kinds() {
                 "!sources = 5\n[[intakes]]\nprotocol = \"http\"",
                 &[],
                 expect![[r#"
-                settings: 2 problems
-                  intakes (file DIR/flowlogd.toml): is a table; write [intakes.NAME]
-                  sources (file DIR/flowlogd.toml): is a table; write [sources.NAME]
-            "#]],
+                    settings: 2 problems
+                      intakes (file DIR/flowlogd.toml): must be a table; write [intakes.NAME]
+                      sources (file DIR/flowlogd.toml): must be a table; write [sources.NAME]
+                "#]],
             ),
             (
                 "!account_key = \"Y2FuYXJ5LTAwMDEyMzAw\naccount = 5",
@@ -352,7 +356,7 @@ fn unknown_keys() {
                 expect![[r#"
                     settings: 5 problems
                       variable FLOWLOGD__: unknown key; known here: state_dir, sources, intakes, limits, admin, log
-                      intakes.out.batch (variable FLOWLOGD__INTAKES__OUT__BATCH): is a table, not a key; set FLOWLOGD__SECTION__KEY, one variable a key
+                      intakes.out.batch (variable FLOWLOGD__INTAKES__OUT__BATCH): is a table, which no variable can set; set FLOWLOGD__SECTION__KEY, one variable a key
                       log_level (variable FLOWLOGD__LOG_LEVEL): unknown key; did you mean FLOWLOGD__LOG__LEVEL?
                       sources.prod.acount (variable FLOWLOGD__SOURCES__PROD__ACOUNT): unknown key; did you mean FLOWLOGD__SOURCES__PROD__ACCOUNT?
                       sources.prod.start (variable flowlogd__sources__prod__start): variable FLOWLOGD__SOURCES__PROD__START sets it too; keep one of the two
@@ -381,10 +385,10 @@ fn unusable_keys() {
                 "proxy = \"http://proxy:3128\"\nframing = \"ndjson\"",
                 &[],
                 expect![[r#"
-                settings: 2 problems
-                  intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to http
-                  intakes.out.proxy (file DIR/flowlogd.toml): is not built yet; remove the key and let the host reach the endpoint directly
-            "#]],
+                    settings: 2 problems
+                      intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to protocol http
+                      intakes.out.proxy (file DIR/flowlogd.toml): is not built yet; remove the key and let the host reach the endpoint directly
+                "#]],
             ),
             (
                 "[admin]\nlisten = \"0.0.0.0:9464\"\n[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
@@ -508,10 +512,10 @@ fn ranges() {
                 "",
                 &[("FLOWLOGD__SOURCES__PROD__ACCOUNT", "Acme Corp")],
                 expect![[r#"
-                settings: 2 problems
-                  sources.prod.account (variable FLOWLOGD__SOURCES__PROD__ACCOUNT): "Acme Corp" is not the name of a storage account; give its 3 to 24 lower-case letters and digits
-                  sources.prod.endpoint (file DIR/flowlogd.toml): is not an absolute URL; write https://HOST, with a path where there is one
-            "#]],
+                    settings: 2 problems
+                      sources.prod.account (variable FLOWLOGD__SOURCES__PROD__ACCOUNT): is not the name of a storage account; give its 3 to 24 lower-case letters and digits
+                      sources.prod.endpoint (file DIR/flowlogd.toml): is not an absolute URL; write https://HOST, with a path where there is one
+                "#]],
             ),
         ],
     );
@@ -559,13 +563,201 @@ fn ranges() {
                 settings: intakes.out.url (variable FLOWLOGD__INTAKES__OUT__URL): is not an absolute URL; write https://HOST, with a path where there is one
             "#]],
             ),
-            (
-                "",
-                &[("FLOWLOGD__SOURCES__COPY__DIRECTORY", "/nowhere")],
-                expect![[r#"
-                settings: sources.copy.directory (variable FLOWLOGD__SOURCES__COPY__DIRECTORY): /nowhere is not a directory; name the directory that holds a container's blobs
-            "#]],
-            ),
         ],
     );
+}
+
+/// The account key and the intake key, or bearer token, that came out.
+fn secrets_of(settings: &Settings) -> (String, String) {
+    let account_key = match &settings.sources.first().unwrap().storage {
+        Storage::Azure(config) => config.account_key.reveal().to_owned(),
+        Storage::Directory(_) => String::new(),
+    };
+    let sent = match &settings.intakes.first().unwrap().sink {
+        Sink::Http(config) => match &config.protocol {
+            ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
+            ProtocolConfig::Http { auth: Auth::Bearer(token), .. } => token.reveal().to_owned(),
+            ProtocolConfig::Http { .. } => String::new(),
+        },
+        Sink::Stdout => String::new(),
+    };
+    (account_key, sent)
+}
+
+/// *Scenario*: secrets that look like numbers, truth values, lists and padded text come from the settings file, a
+/// variable, a secret file (with and without a line end) and a credential. *Guarantees*: not a letter changes.
+#[test]
+fn secrets_letter_for_letter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path_of = |name: &str| directory.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(path_of(name), text).unwrap();
+    for (account_key, intake_key) in [
+        ("00012300", "1e5"),
+        ("true", "true"),
+        ("12345678", " 0x10 "),
+        ("AAAA", "[1,2]"),
+        ("1e10", "a,b"),
+        ("0000", "\u{e9}\n"),
+    ] {
+        let expected = (account_key.to_owned(), intake_key.to_owned());
+        let mut ways: Vec<(String, Vec<(&str, String)>)> = Vec::new();
+        let head = "[sources.prod]\naccount = \"acme\"\n";
+        let middle = "[intakes.out]\nprotocol = \"sekoia\"\n";
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        ways.push((
+            format!(
+                "{head}account_key = {}\n{middle}intake_key = {}\n",
+                quoted(account_key),
+                quoted(intake_key)
+            ),
+            Vec::new(),
+        ));
+        ways.push((
+            format!("{head}{middle}"),
+            vec![
+                ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", account_key.to_owned()),
+                ("flowlogd__intakes__out__intake_key", intake_key.to_owned()),
+            ],
+        ));
+        for line_end in ["\n", "\r\n"] {
+            write("account", &format!("{account_key}{line_end}"));
+            write("intake", &format!("{intake_key}{line_end}"));
+            let files = vec![
+                ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY_FILE", path_of("account").display().to_string()),
+                ("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", path_of("intake").display().to_string()),
+            ];
+            let text = format!("{head}{middle}");
+            let environment = files.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            write("flowlogd.toml", &text);
+            let loaded = load(Some(&path_of("flowlogd.toml")), &environment).unwrap();
+            assert_eq!(secrets_of(&loaded.settings), expected);
+        }
+        write("prod.account_key", &format!("{account_key}\n"));
+        write("out.intake_key", &format!("{intake_key}\n"));
+        let credentials = directory.path().display().to_string();
+        ways.push((format!("{head}{middle}"), vec![("CREDENTIALS_DIRECTORY", credentials)]));
+        for (text, variables) in ways {
+            write("flowlogd.toml", &text);
+            let environment = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let loaded = load(Some(&path_of("flowlogd.toml")), &environment).unwrap();
+            assert_eq!(secrets_of(&loaded.settings), expected);
+        }
+    }
+}
+
+/// *Scenario*: a secret is given in two ways, by an empty or a missing file, or not at all; nested secrets come as
+/// credentials. *Guarantees*: refused naming both places, or the key and the path.
+#[test]
+fn secrets_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path_of = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path_of("empty"), "\n").unwrap();
+    std::fs::write(path_of("binary"), b"\xff\xfe").unwrap();
+    std::fs::write(path_of("prod.account_key"), CANARY).unwrap();
+    std::fs::write(path_of("out.auth.bearer"), format!("{CANARY}\n")).unwrap();
+    let show = |toml: &str, variables: &[(&str, &str)]| {
+        let (file_directory, loaded) = load_text(toml, variables);
+        let shown = loaded.map_or_else(
+            |error| error.to_string(),
+            |loaded| format!("{}\n{}", loaded.origin, loaded.effective),
+        );
+        assert!(!shown.contains(CANARY), "{shown}");
+        shown.replace(&file_directory, "DIR").replace(&directory.path().display().to_string(), "SECRETS")
+    };
+    expect!["settings: sources.prod.account_key (file DIR/flowlogd.toml): is given more than once: sources.prod.account_key (file DIR/flowlogd.toml), credential SECRETS/prod.account_key; keep one of them"].assert_eq(&show(GOOD, &[("CREDENTIALS_DIRECTORY", &path_of(""))]));
+    expect!["settings: intakes.out.intake_key (file DIR/flowlogd.toml): is given more than once: intakes.out.intake_key (file DIR/flowlogd.toml), intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE); keep one of them"].assert_eq(&show(GOOD, &[("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", &path_of("empty"))]));
+    let without_secrets = "[sources.prod]\naccount = \"acme\"\n[intakes.out]\nprotocol = \"sekoia\"\n";
+    expect![[r#"
+        settings: 2 problems
+          intakes.out.intake_key (file DIR/flowlogd.toml): is missing; give intake_key_file, FLOWLOGD__INTAKES__OUT__INTAKE_KEY or a credential of this name
+          sources.prod.account_key (file DIR/flowlogd.toml): is missing; give account_key_file, FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY or the credential prod.account_key"#]].assert_eq(&show(without_secrets, &[]));
+    for name in ["empty", "binary", "missing"] {
+        let variables = [
+            ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", CANARY),
+            ("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", &path_of(name)),
+        ];
+        match name {
+            "empty" => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/empty is empty; let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+            "binary" => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/binary is not UTF-8 text; let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+            _ => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/missing cannot be read: No such file or directory (os error 2); let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+        }
+    }
+    let (_, loaded) = load_text(GENERIC, &[("CREDENTIALS_DIRECTORY", &path_of(""))]);
+    let loaded = loaded.unwrap();
+    assert_eq!(secrets_of(&loaded.settings).1, CANARY);
+    assert!(loaded.origin.ends_with("flowlogd.toml and 1 credential"), "{}", loaded.origin);
+    assert!(loaded.effective.contains("[intakes.out.auth]\nbearer = \"***\"\n"), "{}", loaded.effective);
+}
+
+/// *Scenario*: the effective settings are loaded again with the secrets put back. *Guarantees*: the same settings.
+#[test]
+fn effective_settings_load_again() {
+    for (toml, hidden) in [
+        (GOOD.to_owned(), CANARY),
+        (
+            format!("{GENERIC}headers = {{ x-a = \"b\", \"x.y\" = \"b\" }}\nauth = {{ bearer = \"b\" }}\n"),
+            "b",
+        ),
+        (format!("{GENERIC}auth = {{ basic = {{ username = \"u\", password = \"b\" }} }}\n"), "b"),
+    ] {
+        let first = load_text(&toml, &[("FLOWLOGD__LIMITS__DRAIN", "7s")]).1.unwrap();
+        let second = load_text(&first.effective.replace("***", hidden), &[]).1.unwrap();
+        assert_eq!(first.settings, second.settings);
+        assert_eq!(first.effective, second.effective);
+    }
+}
+
+/// *Scenario*: a region is chosen, or a URL beside it; endpoints are given with a slash or in path style.
+/// *Guarantees*: the region chooses the address, the URL wins, the slash goes, plain http is for loopback.
+#[test]
+fn addresses() {
+    for (toml, variables, expected) in [
+        ("region = \"fra1\"", vec![], "https://intake.sekoia.io/"),
+        ("region = \"fra2\"", vec![], "https://intake.fra2.sekoia.io/api/v1/intake-http"),
+        ("region = \"usa1\"\nurl = \"https://a.example/x\"", vec![], "https://a.example/x"),
+        ("", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://[::1]:8080/")], "http://[::1]:8080/"),
+        ("allow_http = true", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://10.0.0.1/")], "http://10.0.0.1/"),
+    ] {
+        let settings = load_text(&format!("{GOOD}{toml}"), &variables).1.unwrap().settings;
+        match &settings.intakes.first().unwrap().sink {
+            Sink::Http(config) => assert_eq!(config.url.as_str(), expected),
+            Sink::Stdout => panic!("not stdout"),
+        }
+    }
+    for (written, expected) in [
+        ("https://acme.blob.core.windows.net/", "https://acme.blob.core.windows.net/"),
+        ("http://127.0.0.1:10000/acme/", "http://127.0.0.1:10000/acme"),
+        ("http://localhost:10000/acme", "http://localhost:10000/acme"),
+    ] {
+        let settings = load_text(GOOD, &[("FLOWLOGD__SOURCES__PROD__ENDPOINT", written)]).1.unwrap().settings;
+        match &settings.sources.first().unwrap().storage {
+            Storage::Azure(config) => assert_eq!(config.endpoint.as_str(), expected),
+            Storage::Directory(_) => panic!("not a directory"),
+        }
+    }
+}
+
+/// *Scenario*: the files that are shipped. *Guarantees*: each loads once its secrets are there.
+#[test]
+fn shipped_files_load() {
+    let account_key = [
+        ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY_FILE", "ACCOUNT"),
+        ("FLOWLOGD__INTAKES__SEKOIA__INTAKE_KEY_FILE", "INTAKE"),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (file, variables) in
+        [("flowlogd.toml", account_key.as_slice()), ("minimal.toml", &account_key), ("demo.toml", &[])]
+    {
+        let environment = variables
+            .iter()
+            .map(|(name, secret)| {
+                let path = directory.path().join(secret);
+                std::fs::write(&path, CANARY).unwrap();
+                ((*name).to_owned(), path.display().to_string())
+            })
+            .collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let loaded = load(Some(&path), &environment).unwrap();
+        assert_eq!((loaded.settings.sources.len(), loaded.settings.intakes.len()), (1, 1), "{file}");
+    }
 }
