@@ -1,1 +1,342 @@
-//! One delivery: attempts until the intake has the batch.
+//! Delivers a batch: attempts until the intake has it. The blob is the queue, so there is no attempt limit and nothing
+//! is ever dropped; a batch that cannot be delivered only waits.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Intake, Verdict, pacer::Pacer};
+use crate::{batch::EncodedEvents, retry::Backoff};
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverConfig {
+    /// Most requests that start in a second.
+    pub requests_per_second: Option<u32>,
+    /// First step of the back-off after a failure that passes by itself.
+    pub backoff_base: Duration,
+    /// Longest step.
+    pub backoff_cap: Duration,
+    /// First pause of a blocked intake: somebody has to act first, so it is not asked often.
+    pub blocked_base: Duration,
+    /// Longest pause of a blocked intake.
+    pub blocked_cap: Duration,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_second: None,
+            backoff_base: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(60),
+            blocked_base: Duration::from_secs(60),
+            blocked_cap: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The intake has every event.
+    Delivered,
+    /// The intake accepted `accepted` of the events and does not say which.
+    Doubtful {
+        /// Events accepted.
+        accepted: usize,
+        /// Status and beginning of the answer.
+        answer: (u16, String),
+    },
+    /// It was cancelled; nobody knows of these events.
+    Abandoned {
+        /// What the last attempt came to.
+        reason: String,
+    },
+    /// The receiving end is gone for good.
+    Closed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Delivers the batches of one intake; all its workers share one.
+#[derive(Debug)]
+pub struct Driver {
+    config: DriverConfig,
+    pacer: Pacer,
+    random: Mutex<fastrand::Rng>,
+    /// Since when nothing has been accepted although something is being tried.
+    failing_since: watch::Sender<Option<Instant>>,
+}
+
+impl Driver {
+    /// A driver whose waits are spread by `random`.
+    #[must_use]
+    pub fn new(config: DriverConfig, random: fastrand::Rng) -> Self {
+        Self {
+            config,
+            pacer: Pacer::new(config.requests_per_second),
+            random: Mutex::new(random),
+            failing_since: watch::Sender::new(None),
+        }
+    }
+
+    /// Tries until the intake has the events, or until `cancelled`.
+    pub async fn deliver(
+        &self,
+        intake: &dyn Intake,
+        events: &EncodedEvents,
+        cancelled: &CancellationToken,
+    ) -> Outcome {
+        let mut last_reason = "no attempt was made".to_owned();
+        tokio::select! {
+            biased;
+            outcome = self.try_until_done(intake, events, &mut last_reason) => return outcome,
+            () = cancelled.cancelled() => {}
+        }
+        Outcome::Abandoned { reason: last_reason }
+    }
+
+    /// Completes once nothing has been accepted for `duration` although something was being tried.
+    pub async fn failing_for(&self, duration: Duration) {
+        let mut failing_since = self.failing_since.subscribe();
+        loop {
+            let since = *failing_since.borrow_and_update();
+            tokio::select! {
+                // The sender lives as long as `self`.
+                _changed = failing_since.changed() => {}
+                () = until(since.map(|since| since + duration)) => return,
+            }
+        }
+    }
+
+    async fn try_until_done(
+        &self,
+        intake: &dyn Intake,
+        events: &EncodedEvents,
+        last_reason: &mut String,
+    ) -> Outcome {
+        let DriverConfig { backoff_base, backoff_cap, blocked_base, blocked_cap, .. } = self.config;
+        let mut backoff = Backoff::new(backoff_base, backoff_cap);
+        let mut blocked = Backoff::new(blocked_base, blocked_cap);
+        let n_events = events.len();
+        let mut attempt: u64 = 0;
+        loop {
+            self.pacer.turn().await;
+            attempt = attempt.saturating_add(1);
+            let wait = match intake.attempt(events).await {
+                Verdict::Delivered => {
+                    self.accepted(attempt, n_events);
+                    return Outcome::Delivered;
+                }
+                Verdict::Doubtful { accepted, answer } => {
+                    self.accepted(attempt, n_events);
+                    error!(
+                        n_events,
+                        accepted,
+                        answer = answer.1,
+                        "the intake accepted a part of a batch and does not say which: all of it enters the quarantine",
+                    );
+                    return Outcome::Doubtful { accepted, answer };
+                }
+                Verdict::Closed { reason } => return Outcome::Closed { reason },
+                Verdict::Retry { after, reason } => {
+                    blocked.reset();
+                    let wait = backoff.next(|| self.random()).max(after.unwrap_or_default());
+                    warn!(
+                        attempt,
+                        n_events,
+                        reason,
+                        wait_ms = wait.as_millis(),
+                        "the intake did not take a batch; trying again"
+                    );
+                    *last_reason = reason;
+                    wait
+                }
+                Verdict::Blocked { reason } => {
+                    backoff.reset();
+                    let wait = blocked.next(|| 1.0);
+                    error!(
+                        attempt,
+                        n_events,
+                        reason,
+                        wait_ms = wait.as_millis(),
+                        "the intake is blocked until somebody acts; everything is kept",
+                    );
+                    *last_reason = reason;
+                    wait
+                }
+            };
+            self.failing_since.send_if_modified(|since| {
+                let is_first = since.is_none();
+                since.get_or_insert_with(Instant::now);
+                is_first
+            });
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn accepted(&self, attempt: u64, n_events: usize) {
+        let failed_before = self.failing_since.send_replace(None);
+        if let Some(since) = failed_before {
+            info!(
+                attempt,
+                n_events,
+                after_ms = since.elapsed().as_millis(),
+                "the intake takes batches again"
+            );
+        }
+    }
+
+    fn random(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, ops::Range};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        event::Event,
+        intake::{Framing, Overhead},
+    };
+
+    /// Answers from a script; the last verdict repeats. Keeps when it was asked.
+    #[derive(Debug)]
+    struct Scripted {
+        script: Mutex<VecDeque<Verdict>>,
+        asked: Mutex<Vec<Instant>>,
+    }
+
+    impl Framing for Scripted {
+        fn overhead(&self) -> Overhead {
+            Overhead { fixed: 0, separator: 0 }
+        }
+        fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
+            out.extend_from_slice(event.body);
+        }
+        fn assemble(&self, events: &[u8], _ranges: &[Range<usize>]) -> Vec<u8> {
+            events.to_vec()
+        }
+        fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
+            encoded.to_vec()
+        }
+    }
+
+    #[async_trait]
+    impl Intake for Scripted {
+        fn framing(&self) -> &dyn Framing {
+            self
+        }
+        async fn attempt(&self, _events: &EncodedEvents) -> Verdict {
+            self.asked.lock().unwrap().push(Instant::now());
+            let mut script = self.script.lock().unwrap();
+            if script.len() > 1 { script.pop_front().unwrap() } else { script[0].clone() }
+        }
+    }
+
+    fn retry(after: Option<u64>) -> Verdict {
+        Verdict::Retry { after: after.map(Duration::from_secs), reason: "busy".to_owned() }
+    }
+
+    fn blocked() -> Verdict {
+        Verdict::Blocked { reason: "wrong key".to_owned() }
+    }
+
+    /// Runs a script until it is done or an hour has passed; returns the outcome and the seconds between attempts.
+    async fn run(script: Vec<Verdict>) -> (Outcome, Vec<u64>) {
+        let intake = Scripted { script: Mutex::new(script.into()), asked: Mutex::new(Vec::new()) };
+        let driver = Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(7));
+        let cancelled = CancellationToken::new();
+        let an_hour = async {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            cancelled.cancel();
+        };
+        let events = EncodedEvents::default();
+        let (outcome, ()) = tokio::join!(driver.deliver(&intake, &events, &cancelled), an_hour);
+        let asked = intake.asked.into_inner().unwrap();
+        let gaps = asked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+        (outcome, gaps)
+    }
+
+    /// *Scenario*: two failures, then success; a wait that the server asks for.
+    /// *Guarantees*: the batch is delivered, after no less than what the server asked for.
+    #[tokio::test(start_paused = true)]
+    async fn failures_that_pass() {
+        let (outcome, gaps) = run(vec![retry(None), retry(Some(30)), Verdict::Delivered]).await;
+        assert_eq!(outcome, Outcome::Delivered);
+        assert!(gaps[0] <= 1 && gaps[1] == 30, "{gaps:?}");
+    }
+
+    /// *Scenario*: an intake that is never well.
+    /// *Guarantees*: it is asked all the time, no wait is over the cap, and giving up names the last reason.
+    #[tokio::test(start_paused = true)]
+    async fn failures_without_end() {
+        let (outcome, gaps) = run(vec![retry(None)]).await;
+        assert_eq!(outcome, Outcome::Abandoned { reason: "busy".to_owned() });
+        assert!(gaps.len() > 60 && gaps.iter().all(|gap| *gap <= 60), "{gaps:?}");
+    }
+
+    /// *Scenario*: a blocked intake, and one that somebody mends.
+    /// *Guarantees*: it is looked at after 60 seconds, then ever less often up to five minutes; nothing is lost.
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_intake() {
+        let (outcome, gaps) = run(vec![blocked()]).await;
+        assert_eq!(outcome, Outcome::Abandoned { reason: "wrong key".to_owned() });
+        assert_eq!(gaps[..5], [60, 120, 240, 300, 300]);
+        let (outcome, _) = run(vec![blocked(), blocked(), Verdict::Delivered]).await;
+        assert_eq!(outcome, Outcome::Delivered);
+    }
+
+    /// *Scenario*: verdicts that end a delivery.
+    /// *Guarantees*: they end it at the first attempt.
+    #[tokio::test(start_paused = true)]
+    async fn final_verdicts() {
+        let answer = (200, "{}".to_owned());
+        let doubtful = Verdict::Doubtful { accepted: 1, answer: answer.clone() };
+        assert_eq!(run(vec![doubtful]).await, (Outcome::Doubtful { accepted: 1, answer }, vec![]));
+        let closed = Verdict::Closed { reason: "pipe".to_owned() };
+        assert_eq!(run(vec![closed]).await, (Outcome::Closed { reason: "pipe".to_owned() }, vec![]));
+    }
+
+    /// *Scenario*: an intake that fails, and one that fails and recovers in time.
+    /// *Guarantees*: the time without success is counted from the first failure, and a success ends it.
+    #[tokio::test(start_paused = true)]
+    async fn failing_is_noticed() {
+        let driver = Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(7));
+        let cancelled = CancellationToken::new();
+        let events = EncodedEvents::default();
+        let script = |verdicts: Vec<Verdict>| Scripted {
+            script: Mutex::new(verdicts.into()),
+            asked: Mutex::default(),
+        };
+        let begun = Instant::now();
+        let recovers = script(vec![retry(Some(100)), Verdict::Delivered]);
+        let fails = script(vec![retry(Some(100))]);
+        let deliveries = async {
+            driver.deliver(&recovers, &events, &cancelled).await;
+            driver.deliver(&fails, &events, &cancelled).await
+        };
+        tokio::select! {
+            _ = deliveries => panic!("the second delivery cannot end"),
+            () = driver.failing_for(Duration::from_secs(150)) => {}
+        }
+        assert_eq!(begun.elapsed().as_secs(), 250);
+    }
+}

@@ -2,10 +2,15 @@
 
 pub mod driver;
 pub mod http_intake;
+mod pacer;
 pub mod protocols;
 pub mod stdout;
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{
+    fmt,
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
@@ -23,6 +28,9 @@ pub trait Framing: Send + Sync + fmt::Debug {
     /// The body for the events at `ranges` of `events`. Its length is `overhead().body_length(...)` of them. Called
     /// again with fewer ranges after a split; nothing is encoded twice.
     fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8>;
+
+    /// The event's own bytes back from what [`Self::encode_event`] made of them, for the quarantine.
+    fn decode_event(&self, encoded: &[u8]) -> Vec<u8>;
 }
 
 /// The bytes of a body that are not events.
@@ -49,8 +57,8 @@ pub trait Protocol: Framing {
     /// Method, URL and headers of a request; the body and what concerns it (length, encoding) come on top.
     fn request(&self) -> http::request::Builder;
 
-    /// Judges an answer to `n_events` events.
-    fn classify(&self, n_events: usize, answer: &Answer) -> Verdict;
+    /// Judges an answer to `n_events` events that came at `now`.
+    fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict;
 }
 
 /// What an intake answered, read to its end (or to the cap).

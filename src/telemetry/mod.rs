@@ -1,5 +1,9 @@
 //! F0: logs.
 
+mod chain;
+
+pub use chain::chain;
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {

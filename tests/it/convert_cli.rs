@@ -1,1 +1,163 @@
-//! The command convert.
+//! The command convert, as a process.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+const BLOB: &[u8] = include_bytes!("../data/seed/PT1H.json");
+const SENTENCES: &str = include_str!("../data/sentences.txt");
+
+fn convert(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flowlogd"))
+        .arg("convert")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let feeder = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    // A command that does not read its input closes the pipe.
+    drop(feeder.join().unwrap());
+    output
+}
+
+fn check(arguments: &[&str], input: &[u8], code: i32, stdout: &str) -> String {
+    let output = convert(arguments, input);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout, "{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    stderr
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// *Scenario*: the same blob from stdin, from a file, compressed, compressed in two members, and as one record a line.
+/// *Guarantees*: the same sentences and success each time.
+#[test]
+fn every_kind_of_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("PT1H.json");
+    fs::write(&path, BLOB).unwrap();
+    let expected: String = SENTENCES.lines().take(6).map(|line| format!("{line}\n")).collect();
+    let text = ["--format", "text"];
+    let (head, tail) = BLOB.split_at(BLOB.len() / 2);
+    let members = [gzip(head), gzip(tail)].concat();
+    let record = &BLOB[br#"{"records":["#.len()..BLOB.len() - 2];
+    for input in [BLOB, &gzip(BLOB), &members, record] {
+        check(&text, input, 0, &expected);
+        check(&["--format", "text", "-"], input, 0, &expected);
+    }
+    check(&["--format", "text", path.to_str().unwrap()], b"", 0, &expected);
+    check(&text, b"", 0, "");
+}
+
+/// *Scenario*: a bad tuple, a damaged file, a file that ends within a record.
+/// *Guarantees*: the rest is converted, each fault is one JSON object on stderr with its place, and the code is 65.
+#[test]
+fn faults_are_shown_with_their_place() {
+    let bad = String::from_utf8(BLOB.to_vec()).unwrap().replacen(",6,O,B,", ",6,O,Z,", 1);
+    let torn = &BLOB[..BLOB.len() - 10];
+    let garbage = [BLOB, b"garbage".as_slice()].concat();
+    for (input, reason, detail, n_events) in [
+        (bad.as_bytes(), "bad_tuple", "flow state: expected B, C, E or D, found `Z`", 5),
+        (torn, "incomplete_record", "the file ends within this record", 0),
+        (&garbage, "damage", "expected nothing after the closing bracket of the records, found `g`", 6),
+    ] {
+        let output = convert(&["--format", "flow"], input);
+        assert_eq!(output.status.code(), Some(65));
+        assert_eq!(output.stdout.split(|byte| *byte == b'\n').count() - 1, n_events);
+        let shown: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(shown["reason"], reason);
+        assert!(shown["detail"].as_str().unwrap().contains(detail), "{shown}");
+        assert!(shown["offset"].is_u64());
+    }
+}
+
+/// *Scenario*: a file that is not there, a directory, a format that is none.
+/// *Guarantees*: 66 and the path, 2 for wrong usage; nothing on stdout.
+#[test]
+fn wrong_arguments() {
+    assert!(check(&["/nowhere/PT1H.json"], b"", 66, "").contains("/nowhere/PT1H.json"));
+    assert!(check(&["/"], b"", 66, "").contains("is a directory"));
+    assert!(check(&["--format", "xml"], b"", 2, "").contains("possible values: flow, ecs, text"));
+}
+
+/// *Scenario*: whoever reads the events goes away.
+/// *Guarantees*: the command ends with 74 instead of running on or panicking.
+#[test]
+fn a_closed_pipe() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flowlogd"))
+        .args(["convert", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder =
+        thread::spawn(move || (0..2_000).try_for_each(|_| stdin.write_all(&BLOB[12..BLOB.len() - 2])));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(74), "{stderr}");
+    assert!(stderr.contains("write to stdout"), "{stderr}");
+    assert!(feeder.join().unwrap().is_err());
+}
+
+/// *Scenario*: a blob of 200 MB.
+/// *Guarantees*: every record is converted and the process never holds more than 32 MiB.
+#[test]
+fn memory_does_not_grow_with_the_blob() {
+    const BLOB_BYTES: usize = 200_000_000;
+    let record = &BLOB[12..BLOB.len() - 2];
+    let n_records = BLOB_BYTES / (record.len() + 1) + 1;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flowlogd"))
+        .args(["convert", "--format", "flow"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let status_file = format!("/proc/{}/status", child.id());
+    let feeder = thread::spawn(move || {
+        let block = [record, b","].concat().repeat(1_000);
+        stdin.write_all(br#"{"records":["#).unwrap();
+        let mut left = n_records;
+        while left > 0 {
+            let n_now = left.min(1_000);
+            stdin.write_all(&block[..n_now * (record.len() + 1)]).unwrap();
+            left -= n_now;
+        }
+        stdin.write_all(b"]}").unwrap();
+        // All but what a pipe holds has been read by now; the process lives until its input is closed.
+        let status = fs::read_to_string(status_file).unwrap();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
+        drop(stdin);
+        peak
+    });
+    let mut stdout = child.stdout.take().unwrap();
+    let (mut n_events, mut buffer) = (0, vec![0; 1 << 20]);
+    loop {
+        let n_read = stdout.read(&mut buffer).unwrap();
+        if n_read == 0 {
+            break;
+        }
+        n_events += memchr::memchr_iter(b'\n', &buffer[..n_read]).count();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(n_events, n_records * 6);
+    let peak = feeder.join().unwrap();
+    let kibibytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kibibytes <= 32 * 1024, "{peak}");
+}
