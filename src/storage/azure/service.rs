@@ -176,13 +176,16 @@ fn check_part(
     headers: &Headers,
 ) -> Result<u64, Failure> {
     let wanted = range.end.saturating_sub(range.start);
+    if headers.get_optional_str(&headers::CONTENT_LENGTH) == Some("0") {
+        // Some servers answer so, and not with 416, where a range starts at the very end.
+        return Err(StorageErrorKind::PastEnd.into());
+    }
     let Some(content_range) = headers.get_optional_str(&headers::CONTENT_RANGE).and_then(parse_content_range)
     else {
         let text = format!("the answer to a ranged read has no readable Content-Range (status {status})");
         return Err(StorageErrorKind::Other(text).into());
     };
     if content_range.is_empty() {
-        // Some servers answer so, and not with 416, where a range starts at the very end.
         return Err(StorageErrorKind::PastEnd.into());
     }
     if content_range != *range {

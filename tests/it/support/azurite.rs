@@ -88,12 +88,23 @@ impl Azurite {
         let mut command = Command::new("sh");
         command.args(["-c", WATCHDOG, "azurite-watchdog"]).arg(&log).arg(&program);
         // Port 0: the server takes a free one and prints it.
-        command.args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--disableTelemetry", "--inMemoryPersistence"]);
+        command.args([
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            "0",
+            "--disableTelemetry",
+            "--inMemoryPersistence",
+        ]);
         if let Some(certificates) = &certificates {
-            command.arg("--cert").arg(certificates.certificate_file()).arg("--key").arg(certificates.key_file());
+            command
+                .arg("--cert")
+                .arg(certificates.certificate_file())
+                .arg("--key")
+                .arg(certificates.key_file());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).current_dir(directory.path());
-        let watchdog = command.spawn().expect("`sh` runs");
+        let watchdog = command.spawn().unwrap();
         let mut azurite = Self {
             watchdog,
             log,
@@ -115,7 +126,10 @@ impl Azurite {
             {
                 return address.trim().to_owned();
             }
-            assert!(start.elapsed() < START_DEADLINE, "Azurite does not start; is `node` installed? It said:\n{log}");
+            assert!(
+                start.elapsed() < START_DEADLINE,
+                "Azurite does not start; is `node` installed? It said:\n{log}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -137,7 +151,10 @@ impl Azurite {
 
     pub(crate) fn http_config(&self) -> http::Config {
         http::Config {
-            extra_roots_pem: self.certificates.as_ref().map(|certificates| certificates.ca_pem.clone().into_bytes()),
+            extra_roots_pem: self
+                .certificates
+                .as_ref()
+                .map(|certificates| certificates.ca_pem.clone().into_bytes()),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
             total_timeout: None,
@@ -159,8 +176,6 @@ impl Azurite {
 impl Drop for Azurite {
     fn drop(&mut self) {
         drop(self.watchdog.stdin.take());
-        if let Err(error) = self.watchdog.wait() {
-            eprintln!("Azurite's watchdog was lost: {error}");
-        }
+        self.watchdog.wait().unwrap();
     }
 }

@@ -1,4 +1,5 @@
 //! An HTTP/1.1 server on loopback that answers by a script, faults included, and keeps what it was asked.
+#![expect(clippy::indexing_slicing, reason = "a test reports failure by panicking")]
 
 use std::{
     io,
@@ -136,7 +137,8 @@ impl Script {
                 Step::Reset => return stream.get_ref().set_zero_linger(),
                 Step::Silence => std::future::pending().await,
                 Step::Answer { status, headers, body, cut_after } => {
-                    let mut head = format!("HTTP/1.1 {status} scripted\r\nContent-Length: {}\r\n", body.len());
+                    let mut head =
+                        format!("HTTP/1.1 {status} scripted\r\nContent-Length: {}\r\n", body.len());
                     for (name, value) in headers {
                         head.push_str(&format!("{name}: {value}\r\n"));
                     }
