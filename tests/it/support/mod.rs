@@ -1,6 +1,8 @@
 //! What several tests need: the real servers and programs that they start, and ways to wait for them.
 
 pub(crate) mod azurite;
+pub(crate) mod blob_writer;
 pub(crate) mod convert;
 pub(crate) mod processes;
+pub(crate) mod scripted_server;
 pub(crate) mod tls;
