@@ -75,7 +75,8 @@ impl Document {
             None => u64::try_from(HEAD.len()).unwrap_or_default(),
             Some(_) => self.length - TAIL_BYTES,
         };
-        let mut growth = Growth { name: self.name.clone(), committed, offset, added: Vec::new(), records: Vec::new() };
+        let mut growth =
+            Growth { name: self.name.clone(), committed, offset, added: Vec::new(), records: Vec::new() };
         for minute in minutes {
             let mut block = String::new();
             for (record, json) in minute {

@@ -115,5 +115,12 @@ impl Root {
 fn guid(rng: &mut Rng) -> String {
     let bits = rng.u128(..);
     let part = |from: u32, digits: u32| (bits >> from) & ((1 << (digits * 4)) - 1);
-    format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", part(0, 8), part(32, 4), part(48, 3), part(60, 3), part(72, 12))
+    format!(
+        "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+        part(0, 8),
+        part(32, 4),
+        part(48, 3),
+        part(60, 3),
+        part(72, 12)
+    )
 }

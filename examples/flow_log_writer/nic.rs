@@ -1,7 +1,7 @@
 //! A network interface that writes records, minute by minute. What it writes depends on the seed and on its own
 //! number alone, not on the other interfaces nor on how many minutes are committed at once.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use chrono::{DateTime, Timelike as _, Utc};
 use fastrand::Rng;
@@ -31,6 +31,8 @@ pub(crate) struct Plan {
 /// Rough length of a tuple in the blob, to size huge records.
 const TUPLE_BYTES: usize = 78;
 
+const MINUTE_MILLISECONDS: u64 = 60_000;
+
 /// The minute of each hour that has the huge record.
 const HUGE_MINUTE: u32 = 2;
 
@@ -41,7 +43,7 @@ pub(crate) struct Nic {
     first: bool,
     silent: bool,
     rng: Rng,
-    identity: Rc<Identity>,
+    identity: Arc<Identity>,
     traffic: Traffic,
 }
 
@@ -51,7 +53,7 @@ impl Nic {
         let mut rng = Rng::with_seed(plan.seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let identity = Identity::new(&mut rng, plan.seed, index, plan.roots, plan.shape);
         let traffic = Traffic::new(&mut rng, plan.shape, identity.acls.len());
-        Self { plan, first: index == 0, silent, rng, identity: Rc::new(identity), traffic }
+        Self { plan, first: index == 0, silent, rng, identity: Arc::new(identity), traffic }
     }
 
     /// Names of everything.
@@ -64,30 +66,40 @@ impl Nic {
         if self.silent {
             return Vec::new();
         }
-        let records = if self.rng.u8(..10) == 0 { 2 } else { 1 };
-        let huge = self.first && self.plan.huge_bytes > 0 && minute.minute() == HUGE_MINUTE;
-        let mut records: Vec<_> = (0..records).map(|_| self.record(minute, None)).collect();
-        if huge {
-            records.push(self.record(minute, Some(self.plan.huge_bytes)));
+        let mut sizes = vec![None; if self.rng.u8(..10) == 0 { 2 } else { 1 }];
+        if self.first && self.plan.huge_bytes > 0 && minute.minute() == HUGE_MINUTE {
+            sizes.push(Some(self.plan.huge_bytes));
         }
-        records
+        // Each record has its own part of the minute, so that no flow goes on before it begins.
+        let first = u64::try_from(minute.timestamp_millis()).unwrap_or_default();
+        let part = MINUTE_MILLISECONDS / u64::try_from(sizes.len()).unwrap_or(1);
+        let starts = (0..).map(|index| first + index * part);
+        let windows = starts.map(|start| start..start + part);
+        sizes.into_iter().zip(windows).map(|(bytes, window)| self.record(minute, window, bytes)).collect()
     }
 
-    fn record(&mut self, minute: DateTime<Utc>, bytes: Option<usize>) -> (Record, String) {
+    /// A record of `bytes` bytes, or of the shape's size, with tuples of `window` (milliseconds since 1970).
+    fn record(
+        &mut self,
+        minute: DateTime<Utc>,
+        window: Range<u64>,
+        bytes: Option<usize>,
+    ) -> (Record, String) {
         let Self { plan, rng, .. } = self;
         let draws = match bytes {
             Some(bytes) => bytes.div_ceil(TUPLE_BYTES),
             None if rng.u32(..plan.shape.empty_one_in()) == 0 => 0,
             None => rng.usize(plan.shape.tuples(plan.tuples)),
         };
-        let start = u64::try_from(minute.timestamp_millis()).unwrap_or_default();
+        let mut times: Vec<u64> = (0..draws).map(|_| rng.u64(window.clone())).collect();
+        times.sort_unstable();
         let mut tuples = Vec::with_capacity(draws + 1);
-        for _ in 0..draws {
-            self.traffic.push_tuples(rng, start, &mut tuples);
+        for time in times {
+            self.traffic.push_tuples(rng, time, &mut tuples);
         }
         let time = RecordTime::within(rng, minute, plan.shape);
         let flows = self.grouped(tuples);
-        let record = Record { identity: Rc::clone(&self.identity), time, flows };
+        let record = Record { identity: Arc::clone(&self.identity), time, flows };
         let json = record.to_json(&mut self.rng, self.plan.shape);
         (record, json)
     }
@@ -103,9 +115,7 @@ impl Nic {
             by_verdict.entry(tuple.verdict()).or_default().push(tuple);
         }
         let mut flows: Vec<(usize, AclFlows)> = Vec::new();
-        for (verdict, mut tuples) in by_verdict {
-            // Stable: an end that stands before its beginning stays there.
-            tuples.sort_by_key(|tuple| tuple.time);
+        for (verdict, tuples) in by_verdict {
             let shape = self.plan.shape;
             let rules = if verdict.denied { shape.denying_rules() } else { shape.allowing_rules() };
             let rule = rules.get(verdict.rule).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! One element of `records`: its data, and its spelling in the blob.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use fastrand::Rng;
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Whose.
-    pub(crate) identity: Rc<Identity>,
+    pub(crate) identity: Arc<Identity>,
     /// When it was written.
     pub(crate) time: RecordTime,
     /// `flowRecords.flows`.
@@ -98,7 +98,11 @@ impl Record {
         let hostile = shape == Shape::Hostile;
         let spelling = Spelling {
             escape: if hostile && odd { Escape::Everything } else { Escape::Needed },
-            comma: if hostile && rng.u8(..4) == 0 { pick(rng, [", ", ",\n  ", " ,\t", ",\r\n"]) } else { "," },
+            comma: if hostile && rng.u8(..4) == 0 {
+                pick(rng, [", ", ",\n  ", " ,\t", ",\r\n"])
+            } else {
+                ","
+            },
             colon: if hostile && rng.u8(..4) == 0 { pick(rng, [": ", " : ", ":\n"]) } else { ":" },
             shuffled: odd,
             inner_shuffled: hostile && odd,
@@ -181,7 +185,8 @@ impl Spelling {
             rng.shuffle(&mut members);
         }
         let colon = self.colon;
-        let members: Vec<_> = members.into_iter().map(|(key, value)| format!("\"{key}\"{colon}{value}")).collect();
+        let members: Vec<_> =
+            members.into_iter().map(|(key, value)| format!("\"{key}\"{colon}{value}")).collect();
         format!("{{{}}}", members.join(self.comma))
     }
 }

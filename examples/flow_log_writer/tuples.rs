@@ -144,9 +144,8 @@ impl Traffic {
         Self { shape, address, address_v6, acls, open: Vec::new() }
     }
 
-    /// Appends one or two tuples of the minute that starts at `minute` (milliseconds since 1970).
-    pub(crate) fn push_tuples(&mut self, rng: &mut Rng, minute: u64, out: &mut Vec<Tuple>) {
-        let time = minute + rng.u64(..60_000);
+    /// Appends one or two tuples at `time` (milliseconds since 1970).
+    pub(crate) fn push_tuples(&mut self, rng: &mut Rng, time: u64, out: &mut Vec<Tuple>) {
         let dice = rng.u8(..100);
         if dice < 15 {
             let flow = self.new_flow(rng, true);
@@ -215,7 +214,7 @@ impl Traffic {
         };
         let outbound = !denied && rng.u8(..100) < 60;
         let own = if version_6 { IpAddr::V6(self.address_v6) } else { IpAddr::V4(self.address) };
-        let peer = if version_6 { IpAddr::V6(peer_v6(rng)) } else { IpAddr::V4(peer_v4(rng)) };
+        let peer = if version_6 { IpAddr::V6(self.peer_v6(rng)) } else { IpAddr::V4(peer_v4(rng)) };
         let (source, destination) = if outbound { (own, peer) } else { (peer, own) };
         let protocol = match rng.u8(..100) {
             0..70 => 6,
@@ -241,6 +240,15 @@ impl Traffic {
             outbound,
             encryption: self.encryption(rng),
             verdict: Verdict { acl: rng.usize(..self.acls), rule: rng.usize(..rules.len()), denied },
+        }
+    }
+
+    fn peer_v6(&self, rng: &mut Rng) -> Ipv6Addr {
+        let documentation = 0x2001_0db8_u128 << 96;
+        match rng.u8(..4) {
+            0 => Ipv6Addr::from(documentation | u128::from(rng.u16(1..))),
+            1 if self.shape == Shape::Hostile => Ipv4Addr::new(192, 0, 2, rng.u8(1..255)).to_ipv6_mapped(),
+            _ => Ipv6Addr::from(documentation | (rng.u128(..) >> 32)),
         }
     }
 
@@ -272,14 +280,5 @@ fn peer_v4(rng: &mut Rng) -> Ipv4Addr {
         1 => Ipv4Addr::new(198, 51, 100, host),
         2 => Ipv4Addr::new(203, 0, 113, host),
         _ => Ipv4Addr::new(10, rng.u8(..), rng.u8(..), host),
-    }
-}
-
-fn peer_v6(rng: &mut Rng) -> Ipv6Addr {
-    let documentation = 0x2001_0db8_u128 << 96;
-    match rng.u8(..4) {
-        0 => Ipv6Addr::from(documentation | u128::from(rng.u16(1..))),
-        1 => Ipv4Addr::new(192, 0, 2, rng.u8(1..255)).to_ipv6_mapped(),
-        _ => Ipv6Addr::from(documentation | (rng.u128(..) >> 32)),
     }
 }
