@@ -233,6 +233,6 @@ fn intake(sink: &Sink) -> Result<Arc<dyn Intake>, AppError> {
         Sink::Http(config) => {
             Arc::new(HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
         }
-        Sink::Stdout => Arc::new(StdoutIntake::new()),
+        Sink::Stdout => Arc::new(StdoutIntake),
     })
 }
