@@ -3,7 +3,7 @@
 
 use super::{
     RecordPlace,
-    community_id::community_id,
+    community_id::write_community_id,
     enrich::{self, ArmId, ECS_VERSION},
     flow::{FlowWriter, write_id, write_tuple},
     json::{write_escaped, write_name, write_number, write_string, write_text_member},
@@ -167,7 +167,9 @@ impl EcsWriter {
             write_number(out, tuple.sent.bytes.saturating_add(tuple.received.bytes));
             write_name(out, "packets");
             write_number(out, tuple.sent.packets.saturating_add(tuple.received.packets));
-            write_text_member(out, "community_id", &community_id(tuple));
+            out.extend_from_slice(b",\"community_id\":\"");
+            write_community_id(out, tuple);
+            out.push(b'"');
         }
         out.push(b'}');
     }

@@ -86,13 +86,13 @@ impl FlowState {
 
 /// A field of a tuple that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: expected {expected}, found `{found}`")]
+#[error("{field}: expected {expected}, found {found}")]
 pub struct TupleError {
     /// The field's name.
     pub field: &'static str,
     /// What may stand there.
     pub expected: &'static str,
-    /// What stands there.
+    /// What stands there, in backquotes, or that nothing does.
     pub found: String,
 }
 
@@ -119,13 +119,7 @@ impl<'a> FlowTuple<'a> {
         let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
-        let Some(encryption) = fields.next() else {
-            return Err(TupleError {
-                field: "encryption",
-                expected: "at least 9 fields",
-                found: text.to_owned(),
-            });
-        };
+        let encryption = required(fields.next(), "encryption", "a text", Some)?;
         let mut n_counters_written = 0;
         let mut counter = |field| match fields.next() {
             None | Some("") => Ok(0),
@@ -170,8 +164,10 @@ fn required<'a, T>(
     expected: &'static str,
     parse: impl FnOnce(&'a str) -> Option<T>,
 ) -> Result<T, TupleError> {
-    let value = value.unwrap_or_default();
-    parse(value).ok_or_else(|| TupleError { field, expected, found: value.to_owned() })
+    let Some(value) = value else {
+        return Err(TupleError { field, expected, found: "the end of the tuple".to_owned() });
+    };
+    parse(value).ok_or_else(|| TupleError { field, expected, found: format!("`{value}`") })
 }
 
 /// Digits only: the standard parser takes a leading plus sign too.
@@ -204,5 +200,72 @@ fn flow_state(value: &str) -> Option<FlowState> {
         "E" => Some(FlowState::End),
         "D" => Some(FlowState::Denied),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = "1663146003599,10.0.0.6,192.0.2.180,23956,443,6,O";
+
+    /// Scenario: tuples with a field that is wrong or missing. Guarantees: the error names the first such field and
+    /// what stands there.
+    #[test]
+    fn errors_name_the_field() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(FlowTuple::parse(text).unwrap_err().to_string(), expected, "{text}");
+        };
+        check("", "timestamp: expected milliseconds since 1970, found ``");
+        check("-1,a", "timestamp: expected milliseconds since 1970, found `-1`");
+        check("253402300800000,a", "timestamp: expected milliseconds since 1970, found `253402300800000`");
+        check("1663146003599,10.0.0", "source address: expected an IP address, found `10.0.0`");
+        check("1663146003599,::1", "destination address: expected an IP address, found the end of the tuple");
+        check("1,::1,::2,65536", "source port: expected 0 to 65535, found `65536`");
+        check("1,::1,::2,1,+5", "destination port: expected 0 to 65535, found `+5`");
+        check("1,::1,::2,1,5,256", "protocol: expected 0 to 255, found `256`");
+        check("1,::1,::2,1,5,6,X", "direction: expected I or O, found `X`");
+        check(&format!("{START},X,NX"), "flow state: expected B, C, E or D, found `X`");
+        check(&format!("{START},B"), "encryption: expected a text, found the end of the tuple");
+        check(&format!("{START},B,NX,x"), "packets sent: expected a number below 2^64, found `x`");
+        check(
+            &format!("{START},B,NX,1,18446744073709551616"),
+            "bytes sent: expected a number below 2^64, found `18446744073709551616`",
+        );
+        check(&format!("{START},B,NX,1,2,-3"), "packets received: expected a number below 2^64, found `-3`");
+        check(&format!("{START},B,NX,1,2,3, 4"), "bytes received: expected a number below 2^64, found ` 4`");
+    }
+
+    /// Scenario: counters are given in part, empty, or followed by more fields. Guarantees: what is missing is 0,
+    /// what is surplus does no harm.
+    #[test]
+    fn counters_are_tolerant() {
+        let check = |counters: &str, expected: [u64; 4], all: bool| {
+            let text = format!("{START},B,NX{counters}");
+            let tuple = FlowTuple::parse(&text).unwrap();
+            let found = [tuple.sent.packets, tuple.sent.bytes, tuple.received.packets, tuple.received.bytes];
+            assert_eq!((found, tuple.has_all_counters()), (expected, all), "{text}");
+        };
+        check("", [0; 4], false);
+        check(",,,,", [0; 4], false);
+        check(",1,2", [1, 2, 0, 0], false);
+        check(",,2,,4", [0, 2, 0, 4], false);
+        check(",1,2,3,4", [1, 2, 3, 4], true);
+        check(",1,2,3,18446744073709551615,new,,", [1, 2, 3, u64::MAX], true);
+    }
+
+    /// Scenario: timestamps in seconds and in milliseconds. Guarantees: the magnitude tells them apart.
+    #[test]
+    fn timestamps_by_magnitude() {
+        let check = |number: &str, expected: i64| {
+            let text = format!("{number},::1,::2,0,0,1,I,C,X");
+            assert_eq!(FlowTuple::parse(&text).unwrap().time_ms, expected, "{number}");
+        };
+        check("0", 0);
+        check("1663146003", 1_663_146_003_000);
+        check("99999999999", 99_999_999_999_000);
+        check("100000000000", 100_000_000_000);
+        check("1663146003599", 1_663_146_003_599);
+        check("253402300799999", 253_402_300_799_999);
     }
 }

@@ -1,4 +1,11 @@
-//! F0: logs.
+//! F0: logs. They go to stderr; results go to stdout and not through here.
+
+mod chain;
+pub mod clamp;
+mod logs;
+
+pub use chain::chain;
+pub use logs::{TelemetryError, check_filter, init};
 
 mod chain;
 
@@ -28,6 +35,6 @@ pub enum LogFormat {
 pub fn report_fatal(error: &anyhow::Error) {
     #[expect(clippy::print_stderr, reason = "the last word of a process whose logging may not have started")]
     {
-        eprintln!("flowlogd: {error:#}");
+        eprintln!("flowlogd: {}", chain(error.as_ref()));
     }
 }

@@ -1,1 +1,763 @@
 //! The settings, as users meet them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use expect_test::{Expect, expect};
+
+use flowlogd::{
+    intake::http_intake::{Auth, ProtocolConfig},
+    settings::{Loaded, Settings, SettingsError, Sink, Storage, load},
+};
+
+/// Text that must never be seen: no error, `Debug` or printed setting may hold it.
+const CANARY: &str = "Y2FuYXJ5LTAwMDEyMzAw";
+
+/// Azure and Sekoia with the canary for both secrets.
+const GOOD: &str = r#"
+[sources.prod]
+account = "acme"
+account_key = "Y2FuYXJ5LTAwMDEyMzAw"
+[intakes.out]
+protocol = "sekoia"
+intake_key = "Y2FuYXJ5LTAwMDEyMzAw"
+"#;
+
+/// A generic receiver; each case adds to the end, which is the table of the intake.
+const GENERIC: &str = r#"
+[sources.copy]
+directory = "."
+[intakes.out]
+protocol = "http"
+url = "https://siem.example/in"
+"#;
+
+fn environment_of(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load_text(toml: &str, variables: &[(&str, &str)]) -> (String, Result<Loaded, SettingsError>) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("flowlogd.toml");
+    std::fs::write(&file, toml).unwrap();
+    let loaded = load(Some(&file), &environment_of(variables));
+    (directory.path().display().to_string(), loaded)
+}
+
+/// Loads and compares what the user reads: the errors, or the origin and the effective settings.
+fn check(toml: &str, variables: &[(&str, &str)], expected: &Expect) {
+    let (directory, loaded) = load_text(toml, variables);
+    let (shown, debug) = match loaded {
+        Ok(loaded) => (format!("{}\n{}", loaded.origin, loaded.effective), format!("{loaded:?}")),
+        Err(error) => (format!("{error}\n"), format!("{error:?}")),
+    };
+    assert!(!shown.contains(CANARY) && !debug.contains(CANARY), "a secret is shown: {shown}{debug}");
+    expected.assert_eq(&shown.replace(&directory, "DIR"));
+}
+
+/// Each case is a text behind `prefix`, or one instead of it where it opens with a bang.
+fn check_all(prefix: &str, cases: &[(&str, &[(&str, &str)], Expect)]) {
+    for (toml, variables, expected) in cases {
+        let text = toml.strip_prefix('!').map_or_else(|| format!("{prefix}{toml}"), str::to_owned);
+        check(&text, variables, expected);
+    }
+}
+
+/// *Scenario*: the least that collects. *Guarantees*: the defaults are those of the contract, secrets are asterisks.
+#[test]
+fn defaults() {
+    check(
+        GOOD,
+        &[],
+        &expect![[r#"
+        DIR/flowlogd.toml
+        state_dir = "/var/lib/flowlogd"
+
+        [sources.prod]
+        account = "acme"
+        account_key = "***"
+        endpoint = "https://acme.blob.core.windows.net"
+        poll_interval = "60s"
+        start = "earliest"
+        seal_after = "2h"
+
+        [intakes.out]
+        protocol = "sekoia"
+        url = "https://intake.sekoia.io"
+        intake_key = "***"
+        event_format = "flow"
+        enrich = true
+        provenance = false
+        compression = "gzip"
+        max_in_flight = 4
+        requests_per_second = 5
+        allow_http = false
+
+        [intakes.out.batch]
+        max_bytes = "4MB"
+        max_events = 10000
+        max_age = "5s"
+
+        [limits]
+        memory = "32MiB"
+        parallel_blobs = 8
+        record = "16MiB"
+        drain = "20s"
+        once_deadline = "5m"
+
+        [log]
+        level = "info"
+        format = "auto"
+    "#]],
+    );
+}
+
+/// *Scenario*: a container is configured by variables alone, in mixed case, with numbers and lists as text, and a
+/// file. *Guarantees*: variables win over the file, all kinds are read from them.
+#[test]
+fn variables_win() {
+    check(
+        GENERIC,
+        &[
+            ("FLOWLOGD_CONFIG", "/nowhere"),
+            ("FLOWLOGD_SERVICE_HOST", "10.0.0.1"),
+            ("FLOWLOGD__INTAKES__OUT__URL", "https://other.example/in?token=Y2FuYXJ5LTAwMDEyMzAw"),
+            ("FLOWLOGD__INTAKES__OUT__SUCCESS_CODES", "200, 202"),
+            ("FLOWLOGD__INTAKES__OUT__ENRICH", "false"),
+            ("flowlogd__intakes__out__batch__max_events", "7"),
+            ("FLOWLOGD__INTAKES__OUT__AUTH__BEARER", "Y2FuYXJ5LTAwMDEyMzAw"),
+            ("FLOWLOGD__INTAKES__OUT__HEADERS__X-TENANT", "Y2FuYXJ5LTAwMDEyMzAw"),
+            ("FLOWLOGD__ADMIN__LISTEN", ""),
+            ("FLOWLOGD__SOURCES__COPY__REVISIT", "2d"),
+            ("FLOWLOGD__SOURCES__COPY__INCLUDE", "*"),
+        ],
+        &expect![[r#"
+            DIR/flowlogd.toml and 9 variables
+            state_dir = "/var/lib/flowlogd"
+
+            [sources.copy]
+            directory = "."
+            poll_interval = "60s"
+            start = "earliest"
+            seal_after = "2h"
+
+            [intakes.out]
+            protocol = "http"
+            url = "https://other.example/in?***"
+            event_format = "ecs"
+            enrich = false
+            provenance = false
+            compression = "gzip"
+            max_in_flight = 4
+            allow_http = false
+            framing = "ndjson"
+            success_codes = [200, 202]
+
+            [intakes.out.batch]
+            max_bytes = "1MB"
+            max_events = 7
+            max_age = "5s"
+
+            [intakes.out.headers]
+            x-tenant = "***"
+
+            [intakes.out.auth]
+            bearer = "***"
+
+            [limits]
+            memory = "32MiB"
+            parallel_blobs = 8
+            record = "16MiB"
+            drain = "20s"
+            once_deadline = "5m"
+
+            [log]
+            level = "info"
+            format = "auto"
+        "#]],
+    );
+}
+
+/// *Scenario*: no file at all. *Guarantees*: variables are enough.
+#[test]
+fn variables_alone() {
+    let environment = environment_of(&[
+        ("FLOWLOGD__SOURCES__PROD__ACCOUNT", "acme"),
+        ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", CANARY),
+        ("FLOWLOGD__INTAKES__OUT__PROTOCOL", "stdout"),
+    ]);
+    let loaded = load(None, &environment).unwrap();
+    assert_eq!(loaded.origin, "3 variables");
+    assert_eq!(loaded.settings.intakes.first().unwrap().max_in_flight, 1);
+    let error = load(None, &BTreeMap::new()).unwrap_err();
+    expect![[r#"
+        settings: 2 problems
+          intakes (environment variables): no intake is set; add [intakes.NAME]
+          sources (environment variables): no source is set; add [sources.NAME]"#]]
+    .assert_eq(&error.to_string());
+}
+
+/// *Scenario*: values of the wrong kind. *Guarantees*: strict kinds, with key, origin and remedy.
+#[test]
+fn kinds() {
+    check_all(
+        GOOD,
+        &[
+            (
+                "max_in_flight = 1.9",
+                &[],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (file DIR/flowlogd.toml): cannot use 1.9; give a whole number
+            "#]],
+            ),
+            (
+                "max_in_flight = true",
+                &[],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (file DIR/flowlogd.toml): cannot use true; give a whole number
+            "#]],
+            ),
+            (
+                "max_in_flight = \"5\"",
+                &[],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (file DIR/flowlogd.toml): cannot use "5"; give a whole number
+            "#]],
+            ),
+            (
+                "max_in_flight = -1",
+                &[],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (file DIR/flowlogd.toml): cannot use -1; give a whole number
+            "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__INTAKES__OUT__MAX_IN_FLIGHT", "1.9")],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (variable FLOWLOGD__INTAKES__OUT__MAX_IN_FLIGHT): cannot use "1.9"; give a whole number
+            "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__INTAKES__OUT__MAX_IN_FLIGHT", "")],
+                expect![[r#"
+                settings: intakes.out.max_in_flight (variable FLOWLOGD__INTAKES__OUT__MAX_IN_FLIGHT): is empty; give a whole number
+            "#]],
+            ),
+            (
+                "allow_http = \"true\"",
+                &[],
+                expect![[r#"
+                settings: intakes.out.allow_http (file DIR/flowlogd.toml): cannot use "true"; give true or false
+            "#]],
+            ),
+            (
+                "batch = { max_age = 5 }",
+                &[],
+                expect![[r#"
+                settings: intakes.out.batch.max_age (file DIR/flowlogd.toml): cannot use 5; give a duration with its unit, such as "30s", "2h" or "7d"
+            "#]],
+            ),
+            (
+                "batch = { max_bytes = \"4\" }",
+                &[],
+                expect![[r#"
+                settings: intakes.out.batch.max_bytes (file DIR/flowlogd.toml): cannot use "4"; give a size with its unit, such as "64MiB" or "4MB"
+            "#]],
+            ),
+            (
+                "batch = 4",
+                &[],
+                expect![[r#"
+                    settings: intakes.out.batch (file DIR/flowlogd.toml): must be a table; write [intakes.out.batch]
+                "#]],
+            ),
+            (
+                "compression = \"zip\"",
+                &[],
+                expect![[r#"
+                settings: intakes.out.compression (file DIR/flowlogd.toml): cannot use "zip"; give one of gzip, none
+            "#]],
+            ),
+            (
+                "intake_key_file = 7",
+                &[],
+                expect![[r#"
+                settings: intakes.out.intake_key_file (file DIR/flowlogd.toml): cannot use 7; give text in quotes, not empty
+            "#]],
+            ),
+            (
+                "[sources.prod.start]",
+                &[],
+                expect![[r#"
+                settings: sources.prod.start (file DIR/flowlogd.toml): is a table, not a value; give "earliest", "now", a duration back such as "7d", or a time such as "2026-01-31T00:00:00Z"
+            "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__SOURCES__PROD__START", "yesterday")],
+                expect![[r#"
+                settings: sources.prod.start (variable FLOWLOGD__SOURCES__PROD__START): cannot use "yesterday"; give "earliest", "now", a duration back such as "7d", or a time such as "2026-01-31T00:00:00Z"
+            "#]],
+            ),
+            (
+                "![sources.prod]\naccount_key = 12300",
+                &[],
+                expect![[r#"
+                settings: sources.prod.account_key (file DIR/flowlogd.toml): cannot use what is there; give text in quotes, not empty
+            "#]],
+            ),
+            (
+                "!sources = 5\n[[intakes]]\nprotocol = \"http\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes (file DIR/flowlogd.toml): must be a table; write [intakes.NAME]
+                      sources (file DIR/flowlogd.toml): must be a table; write [sources.NAME]
+                "#]],
+            ),
+            (
+                "!account_key = \"Y2FuYXJ5LTAwMDEyMzAw\naccount = 5",
+                &[],
+                expect![[r#"
+                settings: file DIR/flowlogd.toml: line 1 is not TOML: invalid basic string, expected `"`; correct the line; text stands in quotes
+            "#]],
+            ),
+        ],
+    );
+}
+
+/// *Scenario*: keys and variables that nobody knows. *Guarantees*: refused with the nearest known name; all at once.
+#[test]
+fn unknown_keys() {
+    check_all(
+        GOOD,
+        &[
+            (
+                "colour = 5\nmax_bytes = 7\n[log]\nlevl = \"info\"",
+                &[],
+                expect![[r#"
+                settings: 3 problems
+                  intakes.out.colour (file DIR/flowlogd.toml): unknown key; known here: protocol, region, url, intake_key, intake_key_file, event_format, enrich, provenance, compression, batch, max_in_flight, requests_per_second, ca_file, client_cert_file, client_key_file, proxy, allow_http, framing, headers, auth, success_codes
+                  intakes.out.max_bytes (file DIR/flowlogd.toml): unknown key; did you mean intakes.out.batch.max_bytes?
+                  log.levl (file DIR/flowlogd.toml): unknown key; did you mean log.level?
+            "#]],
+            ),
+            (
+                "",
+                &[
+                    ("FLOWLOGD__SOURCES__PROD__ACOUNT", "x"),
+                    ("FLOWLOGD__LOG_LEVEL", "x"),
+                    ("FLOWLOGD__INTAKES__OUT__BATCH", "x"),
+                    ("FLOWLOGD__SOURCES__PROD__START", "now"),
+                    ("flowlogd__sources__prod__start", "now"),
+                    ("FLOWLOGD__", "x"),
+                ],
+                expect![[r#"
+                    settings: 5 problems
+                      variable FLOWLOGD__: unknown key; known here: state_dir, sources, intakes, limits, admin, log
+                      intakes.out.batch (variable FLOWLOGD__INTAKES__OUT__BATCH): is a table, which no variable can set; set FLOWLOGD__SECTION__KEY, one variable a key
+                      log_level (variable FLOWLOGD__LOG_LEVEL): unknown key; did you mean FLOWLOGD__LOG__LEVEL?
+                      sources.prod.acount (variable FLOWLOGD__SOURCES__PROD__ACOUNT): unknown key; did you mean FLOWLOGD__SOURCES__PROD__ACCOUNT?
+                      sources.prod.start (variable flowlogd__sources__prod__start): variable FLOWLOGD__SOURCES__PROD__START sets it too; keep one of the two
+                "#]],
+            ),
+            (
+                "[sources.Prod]\naccount = \"x\"\n[intakes.1st]\nprotocol = \"http\"",
+                &[],
+                expect![[r#"
+                settings: 2 problems
+                  intakes.1st (file DIR/flowlogd.toml): "1st" cannot be a table's name; use lower-case letters, digits and underscores, a letter first
+                  sources.Prod (file DIR/flowlogd.toml): "Prod" cannot be a table's name; use lower-case letters, digits and underscores, a letter first
+            "#]],
+            ),
+        ],
+    );
+}
+
+/// *Scenario*: keys that have no use here, or whose feature is to come. *Guarantees*: refused with the way out.
+#[test]
+fn unusable_keys() {
+    check_all(
+        GOOD,
+        &[
+            (
+                "proxy = \"http://proxy:3128\"\nframing = \"ndjson\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to protocol http
+                      intakes.out.proxy (file DIR/flowlogd.toml): is not built yet; remove the key and let the host reach the endpoint directly
+                "#]],
+            ),
+            (
+                "[admin]\nlisten = \"0.0.0.0:9464\"\n[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      admin.listen (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
+                      limits.quarantine (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
+                "#]],
+            ),
+            (
+                "[sources.other]\ndirectory = \".\"\n[intakes.second]\nprotocol = \"stdout\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes (file DIR/flowlogd.toml): more than one intake (out, second) is not built yet; keep one, and run a flowlogd of its own for each other
+                      sources (file DIR/flowlogd.toml): more than one source (other, prod) is not built yet; keep one, and run a flowlogd of its own for each other
+                "#]],
+            ),
+            (
+                "",
+                &[
+                    ("FLOWLOGD__SOURCES__PROD__DIRECTORY", "."),
+                    ("FLOWLOGD__INTAKES__OUT__PROTOCOL", "splunk_hec"),
+                    ("FLOWLOGD__SOURCES__PROD__REVISIT", "3d"),
+                    ("FLOWLOGD__SOURCES__PROD__EXCLUDE", "*/NIC"),
+                ],
+                expect![[r#"
+                    settings: 4 problems
+                      intakes.out.protocol (variable FLOWLOGD__INTAKES__OUT__PROTOCOL): "splunk_hec" is not built yet; set it to one of sekoia, http, stdout
+                      sources.prod.account_key (file DIR/flowlogd.toml): has no use beside directory; remove it, or remove directory to read the account
+                      sources.prod.exclude (variable FLOWLOGD__SOURCES__PROD__EXCLUDE): is not built yet; remove the key; flowlogd works as with its default
+                      sources.prod.revisit (variable FLOWLOGD__SOURCES__PROD__REVISIT): is not built yet; remove the key; flowlogd works as with its default
+                "#]],
+            ),
+            (
+                "!",
+                &[],
+                expect![[r#"
+                settings: 2 problems
+                  intakes (file DIR/flowlogd.toml): no intake is set; add [intakes.NAME]
+                  sources (file DIR/flowlogd.toml): no source is set; add [sources.NAME]
+            "#]],
+            ),
+            (
+                "![sources.prod]\n[intakes.out]\nurl = \"https://a.b\"",
+                &[],
+                expect![[r#"
+                settings: intakes.out.protocol (file DIR/flowlogd.toml): is missing; set it to one of sekoia, http, stdout
+            "#]],
+            ),
+        ],
+    );
+}
+
+/// *Scenario*: values that are well written and wrong. *Guarantees*: refused with the way out.
+#[test]
+fn ranges() {
+    check_all(
+        GOOD,
+        &[
+            (
+                "max_in_flight = 0\nrequests_per_second = 0\nevent_format = \"text\"\n\
+                 batch = { max_bytes = \"11MB\", max_events = 0, max_age = \"0s\" }\n\
+                 [limits]\nparallel_blobs = 65\nrecord = \"16777217 B\"\ndrain = \"0s\"\n[log]\nlevel = \"debgu\"",
+                &[],
+                expect![[r#"
+                    settings: 10 problems
+                      intakes.out.batch.max_age (file DIR/flowlogd.toml): is zero; give a longer time
+                      intakes.out.batch.max_bytes (file DIR/flowlogd.toml): 11000000 bytes is out of range; give at most 10485760 bytes, and more than 0
+                      intakes.out.batch.max_events (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
+                      intakes.out.event_format (file DIR/flowlogd.toml): "text" is for protocol "stdout" only; give flow or ecs
+                      intakes.out.max_in_flight (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 64
+                      intakes.out.requests_per_second (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
+                      limits.drain (file DIR/flowlogd.toml): is zero; give a longer time
+                      limits.parallel_blobs (file DIR/flowlogd.toml): 65 is out of range; give a number from 1 to 64
+                      limits.record (file DIR/flowlogd.toml): limits.memory (33554432) is less than twice the largest record; give at most half of limits.memory
+                      log.level (file DIR/flowlogd.toml): cannot use "debgu": `debgu` is no level; a target is written TARGET=LEVEL; write a level (error, warn, info, debug, trace) or filters such as "info,flowlogd::intake=debug"
+                "#]],
+            ),
+            (
+                "event_format = \"ecs\"\nprovenance = true\nurl = \"http://10.0.0.1\"",
+                &[],
+                expect![[r#"
+                settings: 2 problems
+                  intakes.out.provenance (file DIR/flowlogd.toml): is for event_format "flow" only; remove it; ecs always has it
+                  intakes.out.url (file DIR/flowlogd.toml): is plain http to another host; write https://, or set allow_http = true if nobody can read or change what passes
+            "#]],
+            ),
+            (
+                "enrich = false\nurl = \"https://intake.sekoia.io?intake_key=Y2FuYXJ5LTAwMDEyMzAw\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes.out.enrich (file DIR/flowlogd.toml): is for event_format "ecs" only; remove it
+                      intakes.out.url (file DIR/flowlogd.toml): ends with a query or fragment; take away what starts with ? or #
+                "#]],
+            ),
+            (
+                "url = \"https://u:Y2FuYXJ5LTAwMDEyMzAw@host\"",
+                &[
+                    ("FLOWLOGD__SOURCES__PROD__POLL_INTERVAL", "99ms"),
+                    ("FLOWLOGD__SOURCES__PROD__ENDPOINT", "http://acme.blob.core.windows.net"),
+                    ("FLOWLOGD__SOURCES__PROD__CONTAINER", "Insights"),
+                    ("FLOWLOGD__SOURCES__PROD__CA_FILE", "Cargo.toml"),
+                    ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", "not base64!"),
+                    ("FLOWLOGD__INTAKES__OUT__CA_FILE", "/nowhere/ca.pem"),
+                ],
+                expect![[r#"
+                    settings: 7 problems
+                      intakes.out.ca_file (variable FLOWLOGD__INTAKES__OUT__CA_FILE): /nowhere/ca.pem cannot be read: No such file or directory (os error 2); name a PEM file that flowlogd may read
+                      intakes.out.url (file DIR/flowlogd.toml): holds a user name or password; take them out; credentials have keys of their own
+                      sources.prod.account_key (variable FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY): is not base64; copy key1 of the storage account's access keys, whole and without quotes or spaces
+                      sources.prod.ca_file (variable FLOWLOGD__SOURCES__PROD__CA_FILE): Cargo.toml holds no PEM certificate, or a damaged one; name a file with -----BEGIN CERTIFICATE----- blocks
+                      sources.prod.container (variable FLOWLOGD__SOURCES__PROD__CONTAINER): "Insights" is not the name of a container; give its 3 to 63 lower-case letters, digits and hyphens
+                      sources.prod.endpoint (variable FLOWLOGD__SOURCES__PROD__ENDPOINT): is plain http to another host; write https://; plain http is for an emulator on 127.0.0.1
+                      sources.prod.poll_interval (variable FLOWLOGD__SOURCES__PROD__POLL_INTERVAL): is too short; give at least "100ms"; "60s" suits the vendor
+                "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__SOURCES__PROD__ACCOUNT", "Acme Corp")],
+                expect![[r#"
+                    settings: 2 problems
+                      sources.prod.account (variable FLOWLOGD__SOURCES__PROD__ACCOUNT): is not the name of a storage account; give its 3 to 24 lower-case letters and digits
+                      sources.prod.endpoint (file DIR/flowlogd.toml): is not an absolute URL; write https://HOST, with a path where there is one
+                "#]],
+            ),
+        ],
+    );
+    check_all(
+        GENERIC,
+        &[
+            (
+                "success_codes = [200, 302]\nauth = { bearer = \"a\\nb\" }\n\
+                 headers = { Host = \"x\", \"a b\" = \"x\", x-a = \"\\u0007\" }",
+                &[],
+                expect![[r#"
+                    settings: 5 problems
+                      intakes.out.auth.bearer (file DIR/flowlogd.toml): cannot stand in a header; use visible ASCII letters, without line ends
+                      intakes.out.headers.Host (file DIR/flowlogd.toml): flowlogd sets the header host itself; remove it
+                      intakes.out.headers.a b (file DIR/flowlogd.toml): "a b" is not the name of a header; use letters, digits and hyphens
+                      intakes.out.headers.x-a (file DIR/flowlogd.toml): cannot stand in a header; use visible ASCII letters, without line ends
+                      intakes.out.success_codes (file DIR/flowlogd.toml): must be statuses from 200 to 299; any other status says that the events were not taken
+                "#]],
+            ),
+            (
+                "auth = { bearer = \"a\", basic = { username = \"u\" } }",
+                &[],
+                expect![[r#"
+                settings: intakes.out.auth (file DIR/flowlogd.toml): names more than one of bearer, basic and header; keep one of them
+            "#]],
+            ),
+            (
+                "auth = { basic = { username = \"u\" } }",
+                &[],
+                expect![[r#"
+                settings: intakes.out.auth.basic.password (file DIR/flowlogd.toml): is missing; set it, or FLOWLOGD__INTAKES__OUT__AUTH__BASIC__PASSWORD
+            "#]],
+            ),
+            (
+                "auth = { header = { name = \"Content-Length\", value = \"u\" } }",
+                &[],
+                expect![[r#"
+                settings: intakes.out.auth.header.name (file DIR/flowlogd.toml): flowlogd sets the header content-length itself; remove it
+            "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__INTAKES__OUT__URL", "siem.example")],
+                expect![[r#"
+                settings: intakes.out.url (variable FLOWLOGD__INTAKES__OUT__URL): is not an absolute URL; write https://HOST, with a path where there is one
+            "#]],
+            ),
+        ],
+    );
+}
+
+/// The account key and the intake key, or bearer token, that came out.
+fn secrets_of(settings: &Settings) -> (String, String) {
+    let account_key = match &settings.sources.first().unwrap().storage {
+        Storage::Azure(config) => config.account_key.reveal().to_owned(),
+        Storage::Directory(_) => String::new(),
+    };
+    let sent = match &settings.intakes.first().unwrap().sink {
+        Sink::Http(config) => match &config.protocol {
+            ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
+            ProtocolConfig::Http { auth: Auth::Bearer(token), .. } => token.reveal().to_owned(),
+            ProtocolConfig::Http { .. } => String::new(),
+        },
+        Sink::Stdout => String::new(),
+    };
+    (account_key, sent)
+}
+
+/// *Scenario*: secrets that look like numbers, truth values, lists and padded text come from the settings file, a
+/// variable, a secret file (with and without a line end) and a credential. *Guarantees*: not a letter changes.
+#[test]
+fn secrets_letter_for_letter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path_of = |name: &str| directory.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(path_of(name), text).unwrap();
+    for (account_key, intake_key) in [
+        ("00012300", "1e5"),
+        ("true", "true"),
+        ("12345678", " 0x10 "),
+        ("AAAA", "[1,2]"),
+        ("1e10", "a,b"),
+        ("0000", "\u{e9}\n"),
+    ] {
+        let expected = (account_key.to_owned(), intake_key.to_owned());
+        let mut ways: Vec<(String, Vec<(&str, String)>)> = Vec::new();
+        let head = "[sources.prod]\naccount = \"acme\"\n";
+        let middle = "[intakes.out]\nprotocol = \"sekoia\"\n";
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        ways.push((
+            format!(
+                "{head}account_key = {}\n{middle}intake_key = {}\n",
+                quoted(account_key),
+                quoted(intake_key)
+            ),
+            Vec::new(),
+        ));
+        ways.push((
+            format!("{head}{middle}"),
+            vec![
+                ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", account_key.to_owned()),
+                ("flowlogd__intakes__out__intake_key", intake_key.to_owned()),
+            ],
+        ));
+        for line_end in ["\n", "\r\n"] {
+            write("account", &format!("{account_key}{line_end}"));
+            write("intake", &format!("{intake_key}{line_end}"));
+            let files = vec![
+                ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY_FILE", path_of("account").display().to_string()),
+                ("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", path_of("intake").display().to_string()),
+            ];
+            let text = format!("{head}{middle}");
+            let environment = files.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            write("flowlogd.toml", &text);
+            let loaded = load(Some(&path_of("flowlogd.toml")), &environment).unwrap();
+            assert_eq!(secrets_of(&loaded.settings), expected);
+        }
+        write("prod.account_key", &format!("{account_key}\n"));
+        write("out.intake_key", &format!("{intake_key}\n"));
+        let credentials = directory.path().display().to_string();
+        ways.push((format!("{head}{middle}"), vec![("CREDENTIALS_DIRECTORY", credentials)]));
+        for (text, variables) in ways {
+            write("flowlogd.toml", &text);
+            let environment = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let loaded = load(Some(&path_of("flowlogd.toml")), &environment).unwrap();
+            assert_eq!(secrets_of(&loaded.settings), expected);
+        }
+    }
+}
+
+/// *Scenario*: a secret is given in two ways, by an empty or a missing file, or not at all; nested secrets come as
+/// credentials. *Guarantees*: refused naming both places, or the key and the path.
+#[test]
+fn secrets_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path_of = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path_of("empty"), "\n").unwrap();
+    std::fs::write(path_of("binary"), b"\xff\xfe").unwrap();
+    std::fs::write(path_of("prod.account_key"), CANARY).unwrap();
+    std::fs::write(path_of("out.auth.bearer"), format!("{CANARY}\n")).unwrap();
+    let show = |toml: &str, variables: &[(&str, &str)]| {
+        let (file_directory, loaded) = load_text(toml, variables);
+        let shown = loaded.map_or_else(
+            |error| error.to_string(),
+            |loaded| format!("{}\n{}", loaded.origin, loaded.effective),
+        );
+        assert!(!shown.contains(CANARY), "{shown}");
+        shown.replace(&file_directory, "DIR").replace(&directory.path().display().to_string(), "SECRETS")
+    };
+    expect!["settings: sources.prod.account_key (file DIR/flowlogd.toml): is given more than once: sources.prod.account_key (file DIR/flowlogd.toml), credential SECRETS/prod.account_key; keep one of them"].assert_eq(&show(GOOD, &[("CREDENTIALS_DIRECTORY", &path_of(""))]));
+    expect!["settings: intakes.out.intake_key (file DIR/flowlogd.toml): is given more than once: intakes.out.intake_key (file DIR/flowlogd.toml), intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE); keep one of them"].assert_eq(&show(GOOD, &[("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", &path_of("empty"))]));
+    let without_secrets = "[sources.prod]\naccount = \"acme\"\n[intakes.out]\nprotocol = \"sekoia\"\n";
+    expect![[r#"
+        settings: 2 problems
+          intakes.out.intake_key (file DIR/flowlogd.toml): is missing; give intake_key_file, FLOWLOGD__INTAKES__OUT__INTAKE_KEY or a credential of this name
+          sources.prod.account_key (file DIR/flowlogd.toml): is missing; give account_key_file, FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY or the credential prod.account_key"#]].assert_eq(&show(without_secrets, &[]));
+    for name in ["empty", "binary", "missing"] {
+        let variables = [
+            ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", CANARY),
+            ("FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE", &path_of(name)),
+        ];
+        match name {
+            "empty" => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/empty is empty; let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+            "binary" => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/binary is not UTF-8 text; let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+            _ => expect!["settings: intakes.out.intake_key_file (variable FLOWLOGD__INTAKES__OUT__INTAKE_KEY_FILE): SECRETS/missing cannot be read: No such file or directory (os error 2); let the file hold the secret alone, readable for the user that flowlogd runs as"].assert_eq(&show(without_secrets, &variables)),
+        }
+    }
+    let (_, loaded) = load_text(GENERIC, &[("CREDENTIALS_DIRECTORY", &path_of(""))]);
+    let loaded = loaded.unwrap();
+    assert_eq!(secrets_of(&loaded.settings).1, CANARY);
+    assert!(loaded.origin.ends_with("flowlogd.toml and 1 credential"), "{}", loaded.origin);
+    assert!(loaded.effective.contains("[intakes.out.auth]\nbearer = \"***\"\n"), "{}", loaded.effective);
+}
+
+/// *Scenario*: the effective settings are loaded again with the secrets put back. *Guarantees*: the same settings.
+#[test]
+fn effective_settings_load_again() {
+    for (toml, hidden) in [
+        (GOOD.to_owned(), CANARY),
+        (
+            format!("{GENERIC}headers = {{ x-a = \"b\", \"x.y\" = \"b\" }}\nauth = {{ bearer = \"b\" }}\n"),
+            "b",
+        ),
+        (format!("{GENERIC}auth = {{ basic = {{ username = \"u\", password = \"b\" }} }}\n"), "b"),
+    ] {
+        let first = load_text(&toml, &[("FLOWLOGD__LIMITS__DRAIN", "7s")]).1.unwrap();
+        let second = load_text(&first.effective.replace("***", hidden), &[]).1.unwrap();
+        assert_eq!(first.settings, second.settings);
+        assert_eq!(first.effective, second.effective);
+    }
+}
+
+/// *Scenario*: a region is chosen, or a URL beside it; endpoints are given with a slash or in path style.
+/// *Guarantees*: the region chooses the address, the URL wins, the slash goes, plain http is for loopback.
+#[test]
+fn addresses() {
+    for (toml, variables, expected) in [
+        ("region = \"fra1\"", vec![], "https://intake.sekoia.io/"),
+        ("region = \"fra2\"", vec![], "https://intake.fra2.sekoia.io/api/v1/intake-http"),
+        ("region = \"usa1\"\nurl = \"https://a.example/x\"", vec![], "https://a.example/x"),
+        ("", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://[::1]:8080/")], "http://[::1]:8080/"),
+        ("allow_http = true", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://10.0.0.1/")], "http://10.0.0.1/"),
+    ] {
+        let settings = load_text(&format!("{GOOD}{toml}"), &variables).1.unwrap().settings;
+        match &settings.intakes.first().unwrap().sink {
+            Sink::Http(config) => assert_eq!(config.url.as_str(), expected),
+            Sink::Stdout => panic!("not stdout"),
+        }
+    }
+    for (written, expected) in [
+        ("https://acme.blob.core.windows.net/", "https://acme.blob.core.windows.net/"),
+        ("http://127.0.0.1:10000/acme/", "http://127.0.0.1:10000/acme"),
+        ("http://localhost:10000/acme", "http://localhost:10000/acme"),
+    ] {
+        let settings = load_text(GOOD, &[("FLOWLOGD__SOURCES__PROD__ENDPOINT", written)]).1.unwrap().settings;
+        match &settings.sources.first().unwrap().storage {
+            Storage::Azure(config) => assert_eq!(config.endpoint.as_str(), expected),
+            Storage::Directory(_) => panic!("not a directory"),
+        }
+    }
+}
+
+/// *Scenario*: the files that are shipped. *Guarantees*: each loads once its secrets are there.
+#[test]
+fn shipped_files_load() {
+    let account_key = [
+        ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY_FILE", "ACCOUNT"),
+        ("FLOWLOGD__INTAKES__SEKOIA__INTAKE_KEY_FILE", "INTAKE"),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    for (file, variables) in
+        [("flowlogd.toml", account_key.as_slice()), ("minimal.toml", &account_key), ("demo.toml", &[])]
+    {
+        let environment = variables
+            .iter()
+            .map(|(name, secret)| {
+                let path = directory.path().join(secret);
+                std::fs::write(&path, CANARY).unwrap();
+                ((*name).to_owned(), path.display().to_string())
+            })
+            .collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(file);
+        let loaded = load(Some(&path), &environment).unwrap();
+        assert_eq!((loaded.settings.sources.len(), loaded.settings.intakes.len()), (1, 1), "{file}");
+    }
+}
