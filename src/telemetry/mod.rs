@@ -7,10 +7,6 @@ mod logs;
 pub use chain::chain;
 pub use logs::{TelemetryError, check_filter, init};
 
-mod chain;
-
-pub use chain::chain;
-
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
