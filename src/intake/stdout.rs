@@ -7,8 +7,13 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Framing, Intake, Overhead, Verdict, protocols::join};
+use super::{
+    Framing, Intake, Overhead, Verdict,
+    protocols::{Surround, push_line},
+};
 use crate::{batch::EncodedEvents, event::Event};
+
+const LINES: Surround<'static> = Surround { prefix: b"", separator: b'\n', suffix: b"\n" };
 
 /// The standard output.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,18 +21,15 @@ pub struct StdoutIntake;
 
 impl Framing for StdoutIntake {
     fn overhead(&self) -> Overhead {
-        Overhead { fixed: 1, separator: 1 }
+        LINES.overhead()
     }
 
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(event.body);
+        push_line(event.body, out);
     }
 
     fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
-        let mut body = Vec::with_capacity(events.len().saturating_add(ranges.len()));
-        join(&mut body, events, ranges, b"\n");
-        body.push(b'\n');
-        body
+        LINES.assemble(events, ranges)
     }
 
     fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
