@@ -133,14 +133,13 @@ mod tests {
         Sekoia::new(&Url::parse(base).unwrap(), &Secret::new(KEY.to_owned())).unwrap()
     }
 
-    /// *Scenario*: two events, one of them with quotes, a backslash and letters beyond ASCII.
+    /// *Scenario*: two events, one of them with an escape of its own.
     /// *Guarantees*: the body is the documented one, byte for byte.
     #[test]
     fn body_is_the_documented_one() {
-        let events =
-            [r#"{"time":"2025-04-30T09:07:40+00:00","flow.0":"1,2"}"#, "{\"rule\":\"a\\\\b \u{e9}\"}"];
+        let events = [r#"{"time":"2025-04-30T09:07:40+00:00","flow.0":"1,2"}"#, r#"{"rule":"a\\b"}"#];
         let text = String::from_utf8(body(&sekoia("https://intake.sekoia.io"), &events)).unwrap();
-        expect![[r#"{"intake_key":"00000000-0000-4000-8000-000000000000","jsons":["{\"time\":\"2025-04-30T09:07:40+00:00\",\"flow.0\":\"1,2\"}","{\"rule\":\"a\\\\b é\"}"]}"#]]
+        expect![[r#"{"intake_key":"00000000-0000-4000-8000-000000000000","jsons":["{\"time\":\"2025-04-30T09:07:40+00:00\",\"flow.0\":\"1,2\"}","{\"rule\":\"a\\\\b\"}"]}"#]]
             .assert_eq(&text);
     }
 
