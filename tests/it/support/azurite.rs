@@ -27,6 +27,9 @@ pub(crate) const ACCOUNT_KEY: &str =
 /// On a loaded machine Azurite needs 20 s and more.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
+/// A request is logged at once, unless the machine is busy.
+const LOG_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Ends the server when standard input ends: with its guard, and with the test process however that ends. Signals
 /// of the terminal reach the test process; the shell waits for its end.
 const WATCHDOG: &str = r#"
@@ -161,9 +164,24 @@ impl Azurite {
         }
     }
 
-    /// Requests that the server has answered and whose line holds `part`, such as a container's name: method and
-    /// target, in order.
-    pub(crate) fn requests(&self, part: &str) -> Vec<String> {
+    /// The first `n_requests` or more requests whose line holds `part`, such as a container's name: method and target,
+    /// in order. The server writes a line a little after its answer.
+    pub(crate) async fn requests(&self, part: &str, n_requests: usize) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let requests = self.logged(part);
+            if requests.len() >= n_requests {
+                return requests;
+            }
+            assert!(
+                start.elapsed() < LOG_DEADLINE,
+                "{n_requests} requests are expected, these were logged: {requests:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn logged(&self, part: &str) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap();
         log.lines()
             .filter_map(|line| line.split('"').nth(1))
