@@ -512,9 +512,7 @@ fn ranges() {
                 "",
                 &[("FLOWLOGD__SOURCES__PROD__ACCOUNT", "Acme Corp")],
                 expect![[r#"
-                    settings: 2 problems
-                      sources.prod.account (variable FLOWLOGD__SOURCES__PROD__ACCOUNT): is not the name of a storage account; give its 3 to 24 lower-case letters and digits
-                      sources.prod.endpoint (file DIR/flowlogd.toml): is not an absolute URL; write https://HOST, with a path where there is one
+                    settings: sources.prod.account (variable FLOWLOGD__SOURCES__PROD__ACCOUNT): is not the name of a storage account; give its 3 to 24 lower-case letters and digits
                 "#]],
             ),
         ],
@@ -669,7 +667,7 @@ fn secrets_from_files() {
     let without_secrets = "[sources.prod]\naccount = \"acme\"\n[intakes.out]\nprotocol = \"sekoia\"\n";
     expect![[r#"
         settings: 2 problems
-          intakes.out.intake_key (file DIR/flowlogd.toml): is missing; give intake_key_file, FLOWLOGD__INTAKES__OUT__INTAKE_KEY or a credential of this name
+          intakes.out.intake_key (file DIR/flowlogd.toml): is missing; give intake_key_file, FLOWLOGD__INTAKES__OUT__INTAKE_KEY or the credential out.intake_key
           sources.prod.account_key (file DIR/flowlogd.toml): is missing; give account_key_file, FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY or the credential prod.account_key"#]].assert_eq(&show(without_secrets, &[]));
     for name in ["empty", "binary", "missing"] {
         let variables = [
@@ -740,13 +738,13 @@ fn addresses() {
 /// *Scenario*: the files that are shipped. *Guarantees*: each loads once its secrets are there.
 #[test]
 fn shipped_files_load() {
-    let account_key = [
+    let secret_files = [
         ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY_FILE", "ACCOUNT"),
         ("FLOWLOGD__INTAKES__SEKOIA__INTAKE_KEY_FILE", "INTAKE"),
     ];
     let directory = tempfile::tempdir().unwrap();
     for (file, variables) in
-        [("flowlogd.toml", account_key.as_slice()), ("minimal.toml", &account_key), ("demo.toml", &[])]
+        [("flowlogd.toml", secret_files.as_slice()), ("minimal.toml", &secret_files), ("demo.toml", &[])]
     {
         let environment = variables
             .iter()
@@ -760,4 +758,28 @@ fn shipped_files_load() {
         let loaded = load(Some(&path), &environment).unwrap();
         assert_eq!((loaded.settings.sources.len(), loaded.settings.intakes.len()), (1, 1), "{file}");
     }
+}
+
+/// *Scenario*: certificates to trust, one with text around it as tools write it. *Guarantees*: the file's bytes reach
+/// the client of its own side only; a damaged one is refused.
+#[test]
+fn certificates() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    let certificate = rcgen::generate_simple_self_signed(vec!["siem.example".to_owned()]).unwrap().cert.pem();
+    let text = format!("subject=CN = siem.example\n{certificate}");
+    std::fs::write(&path, &text).unwrap();
+    let shown_path = path.display().to_string();
+    let variables = [("FLOWLOGD__SOURCES__PROD__CA_FILE", shown_path.as_str())];
+    let settings = load_text(GOOD, &variables).1.unwrap().settings;
+    match (&settings.sources.first().unwrap().storage, &settings.intakes.first().unwrap().sink) {
+        (Storage::Azure(storage), Sink::Http(intake)) => {
+            assert_eq!(storage.http.extra_roots_pem.as_deref(), Some(text.as_bytes()));
+            assert_eq!(intake.http.extra_roots_pem, None);
+        }
+        other => panic!("{other:?}"),
+    }
+    std::fs::write(&path, text.replace("-----END", "----END")).unwrap();
+    let error = load_text(GOOD, &variables).1.unwrap_err();
+    assert!(error.to_string().contains("holds no PEM certificate, or a damaged one"), "{error}");
 }
