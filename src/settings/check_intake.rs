@@ -144,9 +144,7 @@ fn check_http(
         let success_codes = check_success_codes(&table.child("success_codes"), intake.success_codes, report);
         ProtocolConfig::Http { framing, headers, auth: auth?, success_codes }
     } else {
-        ProtocolConfig::Sekoia {
-            intake_key: check_intake_key(&table.child("intake_key"), intake.intake_key, report)?,
-        }
+        ProtocolConfig::Sekoia { intake_key: check_intake_key(table, intake.intake_key, report)? }
     };
     Some(http_intake::Config {
         protocol: protocol_config,
@@ -164,10 +162,12 @@ fn check_http(
     })
 }
 
-fn check_intake_key(key: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {
+fn check_intake_key(table: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {
     if secret.is_none() {
-        let remedy = format!("give intake_key_file, {} or a credential of this name", key.variable());
-        report.reject(key, "is missing", remedy);
+        let key = table.child("intake_key");
+        let remedy =
+            format!("give intake_key_file, {} or the credential {}.intake_key", key.variable(), table.last());
+        report.reject(&key, "is missing", remedy);
     }
     secret
 }

@@ -56,7 +56,8 @@ fn set_default(key: &Key, path: KeyPath, variant: &str, defaults: &mut Layer) {
 fn set_derived(table: &KeyPath, variant: &str, written: &Layer, defaults: &mut Layer) {
     match variant {
         AZURE => {
-            if let Some(account) = written.text(&table.child("account")) {
+            let is_name = |text: &&str| text.chars().all(|letter| letter.is_ascii_alphanumeric());
+            if let Some(account) = written.text(&table.child("account")).filter(is_name) {
                 let endpoint = format!("https://{account}.blob.core.windows.net");
                 defaults.set(table.child("endpoint"), endpoint.into());
             }

@@ -216,7 +216,7 @@ fn known_segments(segments: &[String]) -> usize {
 /// are joined by one underscore (`log_level`).
 fn misplaced(segments: &[String]) -> Option<KeyPath> {
     let written = segments.join("_");
-    KEYS.iter().find_map(|key| {
+    KEYS.iter().filter(|key| !key.pattern.ends_with('*')).find_map(|key| {
         let mut names = segments.iter();
         let filled: Vec<String> = key
             .segments()
