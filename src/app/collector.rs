@@ -104,8 +104,8 @@ impl Collector {
 
     /// Opens a lane for each container that is configured or exists. Returns whether there is any.
     async fn find_containers(&mut self) -> Result<bool, AppError> {
-        let names = match &self.source.container {
-            Some(name) => vec![name.clone()],
+        let names = match named_container(&self.source) {
+            Some(name) => vec![name.to_owned()],
             None => match containers::existing(self.account.as_ref()).await {
                 Ok(Ok(names)) => names,
                 Ok(Err(advice)) => {
@@ -129,7 +129,7 @@ impl Collector {
 
     /// `start` counts from the first start that names a container, whether it exists or not.
     async fn decide_first_hours(&self) -> Result<(), AppError> {
-        let named = self.source.container.as_deref();
+        let named = named_container(&self.source);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
             self.first_hour(&self.scope(name)).await?;
@@ -216,6 +216,14 @@ fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
             FirstHour::At(Hour::containing(moment.unwrap_or(DateTime::<Utc>::MIN_UTC)))
         }
         Start::At(moment) => FirstHour::At(Hour::containing(moment)),
+    }
+}
+
+/// The container that the settings name; a directory is one container, named or not.
+fn named_container(source: &settings::Source) -> Option<&str> {
+    match &source.storage {
+        Storage::Directory(config) => Some(&config.container),
+        Storage::Azure(_) => source.container.as_deref(),
     }
 }
 
