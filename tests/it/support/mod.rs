@@ -7,3 +7,4 @@ pub(crate) mod examples;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
 pub(crate) mod tls;
+pub(crate) mod wait;
