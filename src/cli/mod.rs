@@ -5,6 +5,7 @@ pub mod checkpoints;
 pub mod convert;
 pub mod exit;
 pub mod run;
+mod table;
 
 use std::path::PathBuf;
 
