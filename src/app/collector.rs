@@ -201,7 +201,10 @@ fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppErr
             PassError::Storage(failure) => {
                 error!(source, container, error = %chain(&failure), "the source could not be listed; the next poll tries again");
             }
-            fatal => return Err(AppError::Pipeline(fatal)),
+            fatal @ (PassError::Store(_)
+            | PassError::Chain(_)
+            | PassError::Closed(_)
+            | PassError::Task(_)) => return Err(AppError::Pipeline(fatal)),
         }
     }
     Ok(missing)

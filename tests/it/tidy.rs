@@ -52,7 +52,8 @@ fn form_violations(file: &Source) -> Vec<String> {
     if lines > MOST_LINES {
         violations.push(format!("{path}:{lines}: a file has at most {MOST_LINES} lines"));
     }
-    let foreign = text.char_indices().filter(|(_, character)| !character.is_ascii()).map(|(offset, _)| offset);
+    let foreign =
+        text.char_indices().filter(|(_, character)| !character.is_ascii()).map(|(offset, _)| offset);
     violations.extend(at(path, text, foreign, "source is ASCII: write `\\u{..}`").take(1));
     for (word, rule) in [
         ("todo!", "nothing is left to do"),
@@ -132,7 +133,8 @@ fn undocumented_tests(file: &Source) -> Vec<String> {
 }
 
 fn check(folders: &[&str], rule: fn(&Source) -> Vec<String>) {
-    let files: Vec<_> = rust_files(folders).into_iter().filter(|file| !file.path.starts_with(RULES)).collect();
+    let files: Vec<_> =
+        rust_files(folders).into_iter().filter(|file| !file.path.starts_with(RULES)).collect();
     assert!(files.len() > 20, "only {} files were read in {folders:?}", files.len());
     let violations: Vec<_> = files.iter().flat_map(rule).collect();
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
@@ -170,7 +172,10 @@ fn breaches_are_found() {
         let found = rule(&Source::new(path, text));
         let starts: Vec<_> = lines.iter().map(|line| format!("{path}:{line}: ")).collect();
         assert_eq!(found.len(), lines.len(), "{text}: {found:?}");
-        assert!(found.iter().zip(&starts).all(|(found, start)| found.starts_with(start)), "{text}: {found:?}");
+        assert!(
+            found.iter().zip(&starts).all(|(found, start)| found.starts_with(start)),
+            "{text}: {found:?}"
+        );
     };
     check(form_violations, "src/a.rs", "//! A.\n\"todo!()\" // allow(x)\n#[expect(x)]", &[]);
     check(form_violations, "src/a.rs", "/// A.", &[1]);
@@ -181,7 +186,12 @@ fn breaches_are_found() {
     check(form_violations, "src/a.rs", &format!("//! A.{}x", "\n".repeat(MOST_LINES)), &[MOST_LINES + 1]);
     check(door_violations, "src/http/mod.rs", "use reqwest::Client;", &[]);
     check(door_violations, "src/store/mod.rs", "use reqwest::Client;\nreqwest::get()", &[1, 2]);
-    check(door_violations, "src/storage/mod.rs", "mod azure;\nuse azure_core::Url;\nmod config;\nconfig.x;", &[2]);
+    check(
+        door_violations,
+        "src/storage/mod.rs",
+        "mod azure;\nuse azure_core::Url;\nmod config;\nconfig.x;",
+        &[2],
+    );
     check(door_violations, "src/intake/mod.rs", "tokio::spawn(x)\nspawn_blocking(x)", &[1]);
     check(door_violations, "src/store/mod.rs", "spawn_blocking(x)\n#[cfg(test)]\ntokio::spawn(x)", &[1]);
     check(door_violations, "src/pipeline/mod.rs", "JoinSet::new().spawn(x)", &[]);
@@ -231,8 +241,13 @@ fn registries(text: &str) -> Vec<(usize, &str)> {
 /// use the one that the machine is set up for.
 #[test]
 fn no_file_names_a_package_registry() {
-    let found = registries("https://index.example/ and sparse+https://a.PyPI.example:8080/x, http://example/index.html");
-    assert_eq!(found.iter().map(|(_, host)| *host).collect::<Vec<_>>(), ["index.example", "a.PyPI.example:8080"]);
+    let found = registries(
+        "https://index.example/ and sparse+https://a.PyPI.example:8080/x, http://example/index.html",
+    );
+    assert_eq!(
+        found.iter().map(|(_, host)| *host).collect::<Vec<_>>(),
+        ["index.example", "a.PyPI.example:8080"]
+    );
 
     let files = text_files("");
     assert!(files.iter().any(|(path, _)| path == "tests/azurite/package-lock.json"));

@@ -1,46 +1,59 @@
-//! One owner at a time: a lock file beside the database. The operating system drops the lock with the process, so a
-//! crash leaves nothing to clean up.
+//! The lock beside the database: one process owns the state. The kernel drops it when the process ends, however it
+//! ends, so there are no stale locks.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    fs::{File, TryLockError},
+    io::{Read, Write},
     path::Path,
-    process,
 };
 
-use super::io_error;
-use crate::store::StoreError;
+use super::super::StoreError;
 
 const LOCK_FILE: &str = "flowlogd.lock";
 
-/// Held as long as it lives.
+/// Longest process id that is read from a lock file.
+const PID_BYTES: u64 = 32;
+
+/// Held for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct StateLock {
+pub(super) struct Lock {
     _file: File,
 }
 
-impl StateLock {
-    /// Takes the lock of a state directory and writes this process's id into it.
+impl Lock {
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOCK_FILE);
-        let failed = || format!("lock {}", path.display());
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = opened.map_err(|error| io_error(failed(), error))?;
+        let failed = |source: std::io::Error| StoreError::Io {
+            operation: format!("lock {}", path.display()),
+            source: source.into(),
+        };
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let is_known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
                 return Err(StoreError::Locked {
                     directory: directory.display().to_string(),
-                    pid: if is_known { pid.trim().to_owned() } else { "unknown".to_owned() },
+                    pid: holder(&mut file),
                 });
             }
-            Err(TryLockError::Error(error)) => return Err(io_error(failed(), error)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let written =
-            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", process::id()));
-        written.map_err(|error| io_error(failed(), error))?;
+        file.set_len(0).map_err(failed)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut pid = String::new();
+    match file.take(PID_BYTES).read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
+        Ok(_) | Err(_) => String::from("unknown"),
     }
 }

@@ -1,23 +1,112 @@
-//! Rows in and out: every row carries a CRC-32 over its logical content, names included, in one canonical encoding.
+//! What a row is worth: the checksum of its logical content, conversions of its columns, and the errors of both.
+//!
+//! The checksum covers names, not the numbers that stand for them, so that a damaged name or a row that points to the
+//! wrong name is found too.
 
-use crate::{
-    checkpoint::{ContextHash, Position, SeenThrough, TailState},
-    model::ETag,
-};
+use rusqlite::types::FromSqlError;
 
-/// Hashes a row's content. Each value enters with its kind and length, so that no two contents look alike.
-#[derive(Debug, Default)]
-pub(super) struct RowHash(crc32fast::Hasher);
+use super::super::StoreError;
+use crate::model::Scope;
 
-impl RowHash {
-    /// For the rows of one table.
+/// Advice for damage that SQLite itself finds, or in what all rows need.
+pub(super) const RESTORE: &str = "keep a copy of the file and restore a backup; or move the file away: everything from \
+                                  the first hour on is then sent again, with the same event ids";
+
+/// Advice for damage in one row.
+pub(super) const RESET: &str = "`flowlogd checkpoints reset --blob NAME`, `--source` or `--intake` drops what is \
+                                damaged and has it sent again, with the same event ids";
+
+/// What goes wrong below the store's own words.
+#[derive(Debug)]
+pub(super) enum RowError {
+    /// SQLite failed.
+    Sqlite(rusqlite::Error),
+    /// A row's checksum or a column is wrong.
+    Damaged { what: String, way_out: &'static str },
+    /// A change does not chain.
+    Gap { blob: String, stored: String, from: String },
+    /// A number does not fit a column.
+    TooLarge(std::num::TryFromIntError),
+    /// Text could not be compressed or restored.
+    Text(std::io::Error),
+}
+
+impl From<rusqlite::Error> for RowError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<std::num::TryFromIntError> for RowError {
+    fn from(error: std::num::TryFromIntError) -> Self {
+        Self::TooLarge(error)
+    }
+}
+
+impl RowError {
+    pub(super) fn row(what: String) -> Self {
+        Self::Damaged { what, way_out: RESET }
+    }
+
+    /// In the store's words; `operation` is verb and object.
+    pub(super) fn into_store_error(self, file: &str, operation: &str) -> StoreError {
+        let io = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Io {
+            operation: format!("{operation} in {file}"),
+            source,
+        };
+        match self {
+            Self::Sqlite(error) if is_damage(&error) => StoreError::Corrupt {
+                file: file.to_owned(),
+                what: format!("the database ({error})"),
+                way_out: RESTORE.to_owned(),
+            },
+            Self::Sqlite(error) => io(error.into()),
+            Self::Damaged { what, way_out } => {
+                StoreError::Corrupt { file: file.to_owned(), what, way_out: way_out.to_owned() }
+            }
+            Self::Gap { blob, stored, from } => StoreError::Gap { blob, stored, from },
+            Self::TooLarge(error) => io(error.into()),
+            Self::Text(error) => io(error.into()),
+        }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "of some thirty kinds of failure these few mean damage")]
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+/// A number of a column as the unsigned number that was stored there.
+pub(super) fn unsigned(number: i64) -> rusqlite::Result<u64> {
+    u64::try_from(number).map_err(|_error| FromSqlError::OutOfRange(number).into())
+}
+
+/// CRC32 over a row's content. Every part carries its kind and length, so that no two contents are spelled alike.
+#[derive(Debug)]
+pub(super) struct RowSum(crc32fast::Hasher);
+
+impl RowSum {
+    /// `table` keeps rows of different tables apart.
     pub(super) fn of(table: &str) -> Self {
-        Self::default().text(table)
+        Self(crc32fast::Hasher::new()).bytes(table.as_bytes())
+    }
+
+    pub(super) fn scope(self, scope: &Scope) -> Self {
+        self.text(&scope.origin.account).text(&scope.origin.container).text(&scope.intake)
     }
 
     pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&[1]);
-        self.0.update(&bytes.len().to_le_bytes());
+        self.0.update(b"b");
+        self.0.update(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes());
         self.0.update(bytes);
         self
     }
@@ -27,126 +116,28 @@ impl RowHash {
     }
 
     pub(super) fn number(mut self, number: i64) -> Self {
-        self.0.update(&[2]);
+        self.0.update(b"n");
         self.0.update(&number.to_le_bytes());
         self
     }
 
     pub(super) fn optional_number(mut self, number: Option<i64>) -> Self {
-        match number {
-            Some(number) => self.number(number),
-            None => {
-                self.0.update(&[0]);
-                self
-            }
-        }
+        let Some(number) = number else {
+            self.0.update(b"-");
+            return self;
+        };
+        self.number(number)
     }
 
     pub(super) fn optional_text(mut self, text: Option<&str>) -> Self {
-        match text {
-            Some(text) => self.text(text),
-            None => {
-                self.0.update(&[0]);
-                self
-            }
-        }
+        let Some(text) = text else {
+            self.0.update(b"-");
+            return self;
+        };
+        self.text(text)
     }
 
     pub(super) fn finish(self) -> i64 {
         i64::from(self.0.finalize())
-    }
-}
-
-/// A position's columns.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct PositionRow {
-    pub(super) offset: Option<i64>,
-    pub(super) context: Option<i64>,
-    pub(super) etag: Option<String>,
-    pub(super) length: Option<i64>,
-    pub(super) tail: Option<i64>,
-}
-
-impl PositionRow {
-    /// `None` where a number is larger than any blob.
-    pub(super) fn from_position(position: &Position) -> Option<Self> {
-        let mut row = Self::default();
-        if let Some((bytes, context)) = position.offset {
-            row.offset = Some(i64::try_from(bytes).ok()?);
-            row.context = Some(context.number().cast_signed());
-        }
-        if let Some(seen) = &position.seen {
-            row.etag = Some(seen.etag.as_str().to_owned());
-            row.length = Some(i64::try_from(seen.length).ok()?);
-            row.tail = Some(match seen.tail {
-                TailState::Clean => 0,
-                TailState::Incomplete => 1,
-                TailState::Quarantined => 2,
-            });
-        }
-        Some(row)
-    }
-
-    /// `None` where the columns do not fit together.
-    pub(super) fn to_position(&self) -> Option<Position> {
-        let offset = match (self.offset, self.context) {
-            (None, None) => None,
-            (Some(offset), Some(context)) => {
-                Some((u64::try_from(offset).ok()?, ContextHash::from_number(context.cast_unsigned())))
-            }
-            _ => return None,
-        };
-        let seen = match (&self.etag, self.length, self.tail) {
-            (None, None, None) => None,
-            (Some(etag), Some(length), Some(tail)) => Some(SeenThrough {
-                etag: ETag::new(etag),
-                length: u64::try_from(length).ok()?,
-                tail: match tail {
-                    0 => TailState::Clean,
-                    1 => TailState::Incomplete,
-                    2 => TailState::Quarantined,
-                    _ => return None,
-                },
-            }),
-            _ => return None,
-        };
-        Some(Position { offset, seen })
-    }
-
-    /// The CRC of this row at its place.
-    pub(super) fn crc(&self, place: RowHash) -> i64 {
-        place
-            .optional_number(self.offset)
-            .optional_number(self.context)
-            .optional_text(self.etag.as_deref())
-            .optional_number(self.length)
-            .optional_number(self.tail)
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// *Scenario*: positions of every form.
-    /// *Guarantees*: what is stored comes back equal; columns that do not fit together do not.
-    #[test]
-    fn positions_survive() {
-        let offset = Some((u64::try_from(i64::MAX).unwrap(), ContextHash::from_number(u64::MAX)));
-        for offset in [None, offset] {
-            for tail in
-                [None, Some(TailState::Clean), Some(TailState::Incomplete), Some(TailState::Quarantined)]
-            {
-                let seen = tail.map(|tail| SeenThrough { etag: ETag::new("0x1"), length: 7, tail });
-                let position = Position { offset, seen };
-                let row = PositionRow::from_position(&position).unwrap();
-                assert_eq!(row.to_position(), Some(position));
-            }
-        }
-        let torn = PositionRow { offset: Some(1), ..PositionRow::default() };
-        assert_eq!(torn.to_position(), None);
-        let too_large = Position { offset: Some((u64::MAX, ContextHash::from_number(0))), seen: None };
-        assert_eq!(PositionRow::from_position(&too_large), None);
     }
 }

@@ -58,9 +58,9 @@ fn floor(module: &str) -> Option<u32> {
 /// Modules of the crate that a text names, with the places: of `crate::a::B` and of `use crate::{a::B, c}`.
 fn used_modules(code: &str) -> Vec<(usize, &str)> {
     let mut used = Vec::new();
-    let roots = ["crate::", "flowlogd::"].into_iter().flat_map(|root| {
-        find_word(code, root).map(move |offset| offset + root.len())
-    });
+    let roots = ["crate::", "flowlogd::"]
+        .into_iter()
+        .flat_map(|root| find_word(code, root).map(move |offset| offset + root.len()));
     for start in roots {
         let rest = &code[start..];
         let Some(list) = rest.strip_prefix('{') else {
@@ -145,9 +145,16 @@ fn breaches_of_floors_are_found() {
         let found = [floor_violations(&file), purity_violations(&file)].concat();
         let expected: Vec<_> = lines.iter().map(|line| format!("{path}:{line}: ")).collect();
         assert_eq!(found.len(), lines.len(), "{text}: {found:?}");
-        assert!(found.iter().zip(&expected).all(|(found, start)| found.starts_with(start)), "{text}: {found:?}");
+        assert!(
+            found.iter().zip(&expected).all(|(found, start)| found.starts_with(start)),
+            "{text}: {found:?}"
+        );
     };
-    check("src/event/mod.rs", "use crate::{\n    flowlog::{Record, tuple::{A, B}},\n    model::Span,\n};", &[]);
+    check(
+        "src/event/mod.rs",
+        "use crate::{\n    flowlog::{Record, tuple::{A, B}},\n    model::Span,\n};",
+        &[],
+    );
     check("src/event/mod.rs", "use crate::{\n    flowlog::Record,\n    store::{self, checkpoint},\n};", &[3]);
     check("src/event/mod.rs", "\nuse crate::checkpoint::Position;", &[2]);
     check("src/event/flow.rs", "// crate::store\nuse crate::event::Encoder;", &[]);

@@ -94,7 +94,8 @@ fn blank_comments_and_literals(text: &str) -> String {
             rest = &rest[first.len_utf8()..];
             // A name is taken whole, so that the r of `for"` opens no raw string.
             if first.is_alphanumeric() || first == '_' {
-                let end = rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
+                let end =
+                    rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
                 code.push_str(&rest[..end]);
                 rest = &rest[end..];
             }
@@ -124,7 +125,9 @@ fn foreign_length(text: &str) -> Option<usize> {
         if prefix.ends_with('r') {
             let opening = prefix.len() + hashes + 1;
             let closing = format!("\"{}", &body[..hashes]);
-            return Some(text[opening..].find(&closing).map_or(text.len(), |end| opening + end + closing.len()));
+            return Some(
+                text[opening..].find(&closing).map_or(text.len(), |end| opening + end + closing.len()),
+            );
         }
         if hashes == 0 {
             return Some(prefix.len() + quoted_length(body, '"'));
