@@ -31,7 +31,8 @@ const START_DEADLINE: Duration = Duration::from_secs(90);
 const LOG_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Ends the server when standard input ends: with its guard, and with the test process however that ends. Signals
-/// of the terminal reach the test process; the shell waits for its end.
+/// of the terminal reach the test process; the shell waits for its end. The shared ones are never dropped, so the
+/// server's files are removed here too.
 const WATCHDOG: &str = r#"
 trap '' INT
 log=$1
@@ -41,6 +42,7 @@ server=$!
 cat >/dev/null
 kill "$server"
 wait "$server"
+rm -rf -- "${log%/*}"
 "#;
 
 /// A running Azurite with its data in memory. It ends with the value.
@@ -100,11 +102,8 @@ impl Azurite {
             "--inMemoryPersistence",
         ]);
         if let Some(certificates) = &certificates {
-            command
-                .arg("--cert")
-                .arg(certificates.certificate_file())
-                .arg("--key")
-                .arg(certificates.key_file());
+            let (certificate_file, key_file) = certificates.write_to(directory.path());
+            command.arg("--cert").arg(certificate_file).arg("--key").arg(key_file);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).current_dir(directory.path());
         let watchdog = command.spawn().unwrap();

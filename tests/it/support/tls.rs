@@ -1,15 +1,15 @@
 //! Certificates made for one test run.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
 
-/// An authority of its own, and a server's certificate from it for `127.0.0.1` and `localhost`. The files go with
-/// the value.
+/// An authority of its own, and a server's certificate from it for `127.0.0.1` and `localhost`.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    directory: TempDir,
     /// The authority's certificate.
     pub(crate) ca_pem: String,
     /// The server's certificate.
@@ -32,24 +32,14 @@ impl Certificates {
         let issuer = Issuer::new(authority, authority_key);
         let certificate_pem = server.signed_by(&server_key, &issuer).unwrap().pem();
 
-        let certificates = Self {
-            directory: TempDir::new().unwrap(),
-            ca_pem,
-            certificate_pem,
-            key_pem: server_key.serialize_pem(),
-        };
-        fs::write(certificates.certificate_file(), &certificates.certificate_pem).unwrap();
-        fs::write(certificates.key_file(), &certificates.key_pem).unwrap();
-        certificates
+        Self { ca_pem, certificate_pem, key_pem: server_key.serialize_pem() }
     }
 
-    /// Where the server's certificate lies.
-    pub(crate) fn certificate_file(&self) -> PathBuf {
-        self.directory.path().join("server.pem")
-    }
-
-    /// Where the server's key lies.
-    pub(crate) fn key_file(&self) -> PathBuf {
-        self.directory.path().join("server.key")
+    /// Writes the server's certificate and key as PEM files into a directory; returns where they lie.
+    pub(crate) fn write_to(&self, directory: &Path) -> (PathBuf, PathBuf) {
+        let (certificate_file, key_file) = (directory.join("server.pem"), directory.join("server.key"));
+        fs::write(&certificate_file, &self.certificate_pem).unwrap();
+        fs::write(&key_file, &self.key_pem).unwrap();
+        (certificate_file, key_file)
     }
 }
