@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flowlogd::{
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{tls::Certificates, wait};
+use super::tls::Certificates;
 
 /// The account that every Azurite has.
 pub(crate) const ACCOUNT: &str = "devstoreaccount1";
@@ -120,17 +120,20 @@ impl Azurite {
     }
 
     async fn wait_for_address(&self) -> String {
-        let address = || {
+        let start = Instant::now();
+        loop {
             let log = fs::read_to_string(&self.log).unwrap();
-            let (_, rest) = log.split_once("successfully listens on ")?;
-            let (address, _) = rest.split_once('\n')?;
-            Some(address.trim().to_owned())
-        };
-        let problem = || {
-            let log = fs::read_to_string(&self.log).unwrap();
-            format!("Azurite does not start; is `node` installed? It said:\n{log}")
-        };
-        wait::until_some(START_DEADLINE, address, problem).await
+            if let Some((_, rest)) = log.split_once("successfully listens on ")
+                && let Some((address, _)) = rest.split_once('\n')
+            {
+                return address.trim().to_owned();
+            }
+            assert!(
+                start.elapsed() < START_DEADLINE,
+                "Azurite does not start; is `node` installed? It said:\n{log}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// How a program connects.

@@ -8,4 +8,3 @@ pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
 pub(crate) mod tls;
-pub(crate) mod wait;
