@@ -1,1 +1,80 @@
-//! SIGKILL at random moments.
+//! SIGKILL at random moments, and SIGTERM.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
+
+use crate::support::world::World;
+
+/// Starts a collector; its log lines arrive in a channel, which closes when it ends.
+fn start(world: &World) -> (Child, Receiver<String>) {
+    let mut child = world.collector(&["run"]).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = channel();
+    thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    (child, lines)
+}
+
+/// *Scenario*: a daemon is killed at twenty random moments while blobs grow, then left to finish.
+/// *Guarantees*: every tuple has arrived; what arrived twice has the same id and the same bytes.
+#[tokio::test]
+async fn killed_at_random_moments() {
+    let world = World::new("crash-kill", &[], &[("intakes", "provenance = true")]).await;
+    let mut writer = world.writer(&["--nics", "3", "--first-minute", "50"]);
+    let mut random = fastrand::Rng::with_seed(20);
+    for _kill in 0..20 {
+        writer.minutes(1);
+        let (mut child, lines) = start(&world);
+        // Log lines come all the time; the last look ends at the chosen moment, wherever the daemon is then.
+        let moment = Duration::from_millis(random.u64(0..400));
+        let begun = std::time::Instant::now();
+        while let Some(left) = moment.checked_sub(begun.elapsed()) {
+            if lines.recv_timeout(left).is_err() {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    let received: BTreeSet<String> = world.received().into_iter().collect();
+    let ids: BTreeSet<&str> =
+        received.iter().map(|line| line.split("\"event.id\":\"").nth(1).unwrap()).collect();
+    assert_eq!(ids.len(), received.len(), "one id stands for two different events");
+    let mut tuples: Vec<String> =
+        received.iter().map(|line| line.split(",\"event.id\"").next().unwrap().to_owned() + "}").collect();
+    tuples.sort_unstable();
+    assert_eq!(tuples, world.written());
+}
+
+/// *Scenario*: SIGTERM while the daemon polls and blobs grow; then a new start.
+/// *Guarantees*: it ends with 0, and the next one goes on where it was: nothing arrives twice.
+#[tokio::test]
+async fn asked_to_stop() {
+    let world = World::new("crash-term", &[], &[]).await;
+    let mut writer = world.writer(&["--nics", "2"]);
+    for _start in 0..3 {
+        writer.minutes(2);
+        let (mut child, lines) = start(&world);
+        // One poll has been told about; the signal comes into the next one, or between the two.
+        while !lines.recv_timeout(Duration::from_secs(60)).unwrap().contains("poll complete") {}
+        writer.minutes(1);
+        let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(stopped.success());
+        let mut rest = String::new();
+        lines.iter().for_each(|line| rest.push_str(&line));
+        let mut stdout = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+        assert!(stdout.is_empty());
+    }
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(world.received(), world.written());
+}

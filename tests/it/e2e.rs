@@ -1,1 +1,147 @@
-//! The main job, end to end.
+//! The main job, end to end: growing blobs in a real storage server, a real collector process, a real TLS receiver.
+
+use crate::support::{
+    azurite,
+    blob_writer::BlobWriter,
+    world::{World, sum},
+};
+
+/// Bytes before the offset that each resumed read checks.
+const HEAD_BYTES: u64 = 64;
+
+/// *Scenario*: several interfaces of two flow logs, hostile and IPv6 records, a huge record, empty hours, an hour
+/// rollover, appends between passes; every pass is a new process.
+/// *Guarantees*: every tuple of the writer's ledger arrives exactly once, byte for byte; a pass without news reads
+/// nothing; all passes together read at most 1.05 bytes for each byte appended, heads of reads apart.
+#[tokio::test]
+async fn every_tuple_exactly_once() {
+    for (shape, container) in [("hostile", "e2e-hostile"), ("v6", "e2e-v6")] {
+        let world = World::new(container, &[], &[]).await;
+        let mut writer = world.writer(&[
+            "--nics",
+            "4",
+            "--silent",
+            "1",
+            "--roots",
+            "2",
+            "--first-minute",
+            "57",
+            "--shape",
+            shape,
+            "--huge-bytes",
+            "2MB",
+        ]);
+        let mut reports = Vec::new();
+        for minutes in [2, 1, 0, 3, 1, 0] {
+            if minutes > 0 {
+                writer.minutes(minutes);
+            }
+            let (code, pass, stderr) = world.once();
+            assert_eq!(code, 0, "{stderr}");
+            assert_eq!(world.received(), world.written(), "{stderr}");
+            if minutes == 0 {
+                assert_eq!((sum(&pass, "events"), sum(&pass, "bytes")), (0, 0), "{stderr}");
+            }
+            reports.extend(pass);
+        }
+        let total = writer.ask("minute");
+        let (code, pass, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        reports.extend(pass);
+        assert!(!world.written().is_empty());
+        assert_eq!(world.received(), world.written());
+        let appended: u64 =
+            total.split(' ').find_map(|total| total.strip_prefix("bytes=")).unwrap().parse().unwrap();
+        let read = sum(&reports, "bytes") - HEAD_BYTES * sum(&reports, "read_calls");
+        assert!(read * 100 <= appended * 105, "{read} bytes read beyond heads, {appended} appended");
+        assert_eq!(sum(&reports, "quarantined"), 0);
+    }
+}
+
+/// *Scenario*: a container with one old day, and one with thirty, until everything old is sealed.
+/// *Guarantees*: from then on a pass makes the same number of listing calls on both, and reads nothing.
+#[tokio::test]
+async fn listing_does_not_grow_with_the_archive() {
+    let mut calls = Vec::new();
+    for n_days in [1, 30] {
+        let container = format!("e2e-archive-{n_days}");
+        let world = World::new(&container, &[], &[("sources", "seal_after = \"1s\"")]).await;
+        let mut writer = BlobWriter::create(azurite::shared().await, &container).await;
+        for day in 1..=n_days {
+            for hour in [3, 17] {
+                let name = format!(
+                    "flowLogResourceID=/S_RG/NETWORKWATCHER_X_L/y=2025/m=06/d={day:02}/h={hour:02}/m=00/\
+                     macAddress=0022482F8D3A/PT1H.json"
+                );
+                writer.put(&name, &[br#"{"records":["#, b"]}"]).await;
+            }
+        }
+        let mut sealed = 0;
+        for _pass in 0..100 {
+            let (code, reports, stderr) = world.once();
+            assert_eq!(code, 0, "{stderr}");
+            sealed += sum(&reports, "hours_sealed");
+            if sealed == n_days * 2 {
+                break;
+            }
+        }
+        assert_eq!(sealed, n_days * 2);
+        let (_, reports, _) = world.once();
+        assert_eq!(sum(&reports, "bytes"), 0);
+        calls.push(sum(&reports, "list_calls"));
+    }
+    assert_eq!(calls[0], calls[1]);
+}
+
+/// *Scenario*: an intake that answers 500 twice and then is well; one that loses an answer.
+/// *Guarantees*: each is said with its reason; everything arrives, and what arrives twice is equal to the byte.
+#[tokio::test]
+async fn an_intake_in_trouble() {
+    for (container, faults, said, may_repeat) in [
+        ("e2e-500", "500,500", "status 500 (Internal Server Error)", false),
+        ("e2e-lost-answer", "accept-then-reset", "the connection broke before the answer was complete", true),
+        ("e2e-truncated", "truncate", "the connection broke before the answer was complete", true),
+    ] {
+        let world = World::new(container, &["--faults", faults], &[]).await;
+        world.writer(&[]).minutes(3);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+        let mut received = world.received();
+        if may_repeat {
+            received.dedup();
+        }
+        assert_eq!(received, world.written(), "{stderr}");
+    }
+}
+
+/// *Scenario*: a wrong intake key, then the right one.
+/// *Guarantees*: the pass ends with 69 and names the key's setting; nothing is lost or committed meanwhile.
+#[tokio::test]
+async fn a_wrong_intake_key() {
+    let limits = ("limits", "once_deadline = \"2s\"");
+    let world = World::new("e2e-key", &[], &[limits, ("intakes", "intake_key = \"wrong\"")]).await;
+    world.writer(&[]).minutes(2);
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("401") && stderr.contains("intake_key"), "{stderr}");
+    assert_eq!(world.received(), Vec::<String>::new());
+    world.configure(&[]);
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(world.received(), world.written());
+}
+
+/// *Scenario*: a container that is not there yet.
+/// *Guarantees*: the pass waits, says so and ends with 69; once the container is there, everything is read.
+#[tokio::test]
+async fn a_container_that_appears_later() {
+    let world = World::new("e2e-later", &[], &[("limits", "once_deadline = \"2s\"")]).await;
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("container e2e-later does not exist"), "{stderr}");
+    world.writer(&[]).minutes(2);
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(world.received(), world.written());
+}

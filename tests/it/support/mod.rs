@@ -8,3 +8,4 @@ pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
 pub(crate) mod tls;
+pub(crate) mod world;
