@@ -331,7 +331,7 @@ mod tests {
                     prop_assert_eq!(&step.from, &at);
                     at = step.to.clone();
                 }
-                prop_assert_eq!(at, of_blob().last().and_then(|run| run.to.clone()));
+                prop_assert_eq!(at, of_blob().next_back().and_then(|run| run.to.clone()));
             }
         }
     }

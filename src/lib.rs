@@ -37,6 +37,9 @@ pub mod intake;
 
 pub mod store;
 
+pub mod pipeline;
+
 pub mod settings;
 
+pub mod app;
 pub mod cli;

@@ -104,8 +104,8 @@ impl Collector {
 
     /// Opens a lane for each container that is configured or exists. Returns whether there is any.
     async fn find_containers(&mut self) -> Result<bool, AppError> {
-        let names = match &self.source.container {
-            Some(name) => vec![name.clone()],
+        let names = match named_container(&self.source) {
+            Some(name) => vec![name.to_owned()],
             None => match containers::existing(self.account.as_ref()).await {
                 Ok(Ok(names)) => names,
                 Ok(Err(advice)) => {
@@ -129,7 +129,7 @@ impl Collector {
 
     /// `start` counts from the first start that names a container, whether it exists or not.
     async fn decide_first_hours(&self) -> Result<(), AppError> {
-        let named = self.source.container.as_deref();
+        let named = named_container(&self.source);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
             self.first_hour(&self.scope(name)).await?;
@@ -201,7 +201,10 @@ fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppErr
             PassError::Storage(failure) => {
                 error!(source, container, error = %chain(&failure), "the source could not be listed; the next poll tries again");
             }
-            fatal => return Err(AppError::Pipeline(fatal)),
+            fatal @ (PassError::Store(_)
+            | PassError::Chain(_)
+            | PassError::Closed(_)
+            | PassError::Task(_)) => return Err(AppError::Pipeline(fatal)),
         }
     }
     Ok(missing)
@@ -219,6 +222,14 @@ fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
     }
 }
 
+/// The container that the settings name; a directory is one container, named or not.
+fn named_container(source: &settings::Source) -> Option<&str> {
+    match &source.storage {
+        Storage::Directory(config) => Some(&config.container),
+        Storage::Azure(_) => source.container.as_deref(),
+    }
+}
+
 fn account(source: &settings::Source) -> Result<Arc<dyn Account>, AppError> {
     Ok(match &source.storage {
         Storage::Azure(config) => {
@@ -233,6 +244,6 @@ fn intake(sink: &Sink) -> Result<Arc<dyn Intake>, AppError> {
         Sink::Http(config) => {
             Arc::new(HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
         }
-        Sink::Stdout => Arc::new(StdoutIntake::new()),
+        Sink::Stdout => Arc::new(StdoutIntake),
     })
 }

@@ -7,4 +7,4 @@ mod tracker;
 
 pub use frontier::Frontier;
 pub use position::{ContextHash, Position, SeenThrough, TailState};
-pub use tracker::{ChainError, Delta, Tracker};
+pub use tracker::{Advance, ChainError, Delta, Tracker};

@@ -1,15 +1,297 @@
-//! `flowlogd checkpoints`.
+//! `flowlogd checkpoints`: look at the stored positions, export or reset them.
 
-use super::exit::{Exit, Failure};
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgGroup, Subcommand};
+use serde::Serialize;
+
+use super::{
+    exit::{Exit, Failure},
+    load_settings,
+    table::{Table, printable},
+};
+use crate::{
+    checkpoint::TailState,
+    model::Origin,
+    store::{
+        FirstHour, StoreError,
+        sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
+    },
+};
 
 /// Arguments of `flowlogd checkpoints`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// State directory [default: the setting state_dir].
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Sum up what is stored: one row for each source container and intake.
+    ///
+    /// A blob is complete when a version of it was read to its end and the intake has acknowledged all of it. Works
+    /// beside a running daemon.
+    List {
+        /// One JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the positions of the blobs whose name contains TEXT.
+    ///
+    /// The state of a blob is `complete`, `incomplete` (its last record has no end yet), `quarantined` (that record
+    /// is in the quarantine) or `reading` (there is more to read). Works beside a running daemon.
+    Show {
+        /// Part of a blob name, such as a MAC address or `y=2026/m=11/d=24`.
+        text: String,
+        /// One JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write every position to stdout, one JSON object a line. Works beside a running daemon.
+    Export,
+    /// Forget positions, so that their blobs are read and sent again.
+    ///
+    /// Events are sent again with the same event ids. Without --yes nothing changes: the command says what it would
+    /// delete. The daemon must be stopped. The first hours of what is reset are decided anew from the setting
+    /// `start`, except with --blob. The quarantine stays.
+    Reset(Reset),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true))]
+struct Reset {
+    /// Only what this intake has acknowledged. Combines with --source and --blob.
+    #[arg(long, value_name = "NAME", group = "what")]
+    intake: Option<String>,
+    /// Only blobs of this container.
+    #[arg(long, value_name = "ACCOUNT/CONTAINER", group = "what", value_parser = parse_origin)]
+    source: Option<Origin>,
+    /// Only the blob of this full name. Its hour is opened again.
+    #[arg(long, value_name = "NAME", group = "what")]
+    blob: Option<String>,
+    /// Everything.
+    #[arg(long, group = "what", conflicts_with_all = ["intake", "source", "blob"])]
+    all: bool,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// As the exit codes say.
-pub fn execute(_config: Option<&std::path::Path>, _arguments: &Arguments) -> Result<Exit, Failure> {
-    Ok(Exit::Success)
+pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let directory = state_directory(config, arguments.state_dir.as_deref())?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match &arguments.action {
+        Action::List { json } => {
+            let summaries = SqliteStore::open_read_only(&directory)
+                .and_then(|store| store.summaries())
+                .map_err(failure)?;
+            list(&mut out, &summaries, *json)
+        }
+        Action::Show { text, json } => {
+            let store = SqliteStore::open_read_only(&directory).map_err(failure)?;
+            if *json { export(&mut out, &store, text)? } else { show(&mut out, &store, text)? }
+        }
+        Action::Export => {
+            let store = SqliteStore::open_read_only(&directory).map_err(failure)?;
+            export(&mut out, &store, "")?
+        }
+        Action::Reset(arguments) => {
+            let counts = reset(&directory, arguments).map_err(failure)?;
+            tell_reset(&mut out, counts, arguments.yes)
+        }
+    };
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Success),
+        // Whoever reads has seen enough, as in `flowlogd checkpoints export | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
+        Err(error) => {
+            Err(Failure::new(Exit::CannotStart, anyhow::Error::new(error).context("write to stdout")))
+        }
+    }
+}
+
+/// The state directory: the flag's, else the default.
+///
+/// # Errors
+/// Where no flag names it and the settings cannot be loaded.
+fn state_directory(config: Option<&Path>, flag: Option<&Path>) -> Result<PathBuf, Failure> {
+    match flag {
+        Some(directory) => Ok(directory.to_path_buf()),
+        None => Ok(load_settings(config)?.settings.state_dir),
+    }
+}
+
+/// Joins a store's error and the code that a command ends with.
+fn failure(error: StoreError) -> Failure {
+    let exit = match &error {
+        StoreError::Locked { .. } => Exit::Locked,
+        StoreError::NewerSchema { .. } => Exit::Configuration,
+        StoreError::Gap { .. } | StoreError::Corrupt { .. } | StoreError::Io { .. } => Exit::CannotStart,
+    };
+    Failure::new(exit, error)
+}
+
+fn parse_origin(text: &str) -> Result<Origin, String> {
+    let (account, container) =
+        text.split_once('/').ok_or_else(|| String::from("expected ACCOUNT/CONTAINER, found no slash"))?;
+    Ok(Origin { account: account.to_owned(), container: container.to_owned() })
+}
+
+#[derive(Debug, Serialize)]
+struct SummaryLine<'a> {
+    account: &'a str,
+    container: &'a str,
+    intake: &'a str,
+    first_hour: Option<String>,
+    blobs: u64,
+    complete: u64,
+    bytes: u64,
+    quarantined: u64,
+}
+
+fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Result<()> {
+    let mut table = Table::new([
+        ("SOURCE", false),
+        ("INTAKE", false),
+        ("FIRST HOUR", false),
+        ("BLOBS", true),
+        ("COMPLETE", true),
+        ("BYTES", true),
+        ("QUARANTINED", true),
+    ]);
+    for summary in summaries {
+        let first_hour = summary.first_hour.map(|first| match first {
+            FirstHour::Beginning => String::from("earliest"),
+            FirstHour::At(hour) => hour.to_string(),
+        });
+        if json {
+            let line = SummaryLine {
+                account: &summary.scope.origin.account,
+                container: &summary.scope.origin.container,
+                intake: &summary.scope.intake,
+                first_hour,
+                blobs: summary.blobs,
+                complete: summary.complete,
+                bytes: summary.bytes,
+                quarantined: summary.quarantined,
+            };
+            write_json(out, &line)?;
+            continue;
+        }
+        table.push([
+            summary.scope.origin.to_string(),
+            summary.scope.intake.clone(),
+            first_hour.unwrap_or_else(|| String::from("-")),
+            summary.blobs.to_string(),
+            summary.complete.to_string(),
+            summary.bytes.to_string(),
+            summary.quarantined.to_string(),
+        ]);
+    }
+    if json { Ok(()) } else { table.write_to(out) }
+}
+
+/// Writes as it reads, so a million blobs need no memory: the columns before the name have a fixed width.
+fn show(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::Result<()>, Failure> {
+    let mut of = None;
+    store
+        .for_each_position(text, |stored| {
+            let StoredPosition { scope, blob, position } = stored;
+            if of.as_ref() != Some(&scope) {
+                let source = printable(&scope.origin.to_string());
+                writeln!(out, "source {source}, intake {}", printable(&scope.intake))?;
+                writeln!(out, "{:>16}  {:<11}  BLOB", "OFFSET", "STATE")?;
+                of = Some(scope);
+            }
+            let offset = position.bytes().map_or_else(|| String::from("-"), |bytes| bytes.to_string());
+            let state = position.seen.map_or("reading", |seen| tail_word(seen.tail));
+            writeln!(out, "{offset:>16}  {state:<11}  {}", printable(blob.name().as_str()))
+        })
+        .map_err(failure)
+}
+
+fn tail_word(tail: TailState) -> &'static str {
+    match tail {
+        TailState::Clean => "complete",
+        TailState::Incomplete => "incomplete",
+        TailState::Quarantined => "quarantined",
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct PositionLine<'a> {
+    account: &'a str,
+    container: &'a str,
+    intake: &'a str,
+    blob: &'a str,
+    hour: String,
+    offset: Option<u64>,
+    /// 16 hexadecimal digits: JSON readers round numbers of that size.
+    context: Option<String>,
+    state: &'a str,
+    etag: Option<&'a str>,
+    length: Option<u64>,
+}
+
+fn export(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::Result<()>, Failure> {
+    store
+        .for_each_position(text, |StoredPosition { scope, blob, position }| {
+            let seen = position.seen.as_ref();
+            let line = PositionLine {
+                account: &scope.origin.account,
+                container: &scope.origin.container,
+                intake: &scope.intake,
+                blob: blob.name().as_str(),
+                hour: blob.hour().to_string(),
+                offset: position.bytes(),
+                context: position.offset.map(|(_, context)| format!("{:016x}", context.number())),
+                state: seen.map_or("reading", |seen| tail_word(seen.tail)),
+                etag: seen.map(|seen| seen.etag.as_str()),
+                length: seen.map(|seen| seen.length),
+            };
+            write_json(out, &line)
+        })
+        .map_err(failure)
+}
+
+fn write_json(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+fn reset(directory: &Path, arguments: &Reset) -> Result<ResetCounts, StoreError> {
+    let filter = ResetFilter {
+        intake: arguments.intake.clone(),
+        source: arguments.source.clone(),
+        blob: arguments.blob.clone(),
+    };
+    // A mistyped directory must not become a new state.
+    drop(SqliteStore::open_read_only(directory)?);
+    let mut store = SqliteStore::open(directory)?;
+    if arguments.yes { store.reset(&filter) } else { store.preview_reset(&filter) }
+}
+
+fn tell_reset(out: &mut impl Write, counts: ResetCounts, done: bool) -> io::Result<()> {
+    let verb = if done { "Deleted" } else { "Would delete" };
+    let ResetCounts { positions, frontiers, first_hours } = counts;
+    writeln!(
+        out,
+        "{verb}: {positions} positions, {frontiers} frontiers (or seals), {first_hours} first hours."
+    )?;
+    if !done {
+        writeln!(out, "Nothing was changed; add --yes to do it.")?;
+    }
+    Ok(())
 }

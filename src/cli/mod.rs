@@ -5,11 +5,16 @@ pub mod checkpoints;
 pub mod convert;
 pub mod exit;
 pub mod run;
+mod table;
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, Subcommand};
 
+use crate::settings::{self, Loaded};
 use exit::{Exit, Failure};
 
 /// Collects Azure virtual network flow logs from blob storage and delivers each flow to a SIEM.
@@ -64,4 +69,25 @@ pub fn execute(arguments: Arguments) -> Result<Exit, Failure> {
         Command::CheckConfig => check_config::execute(config),
         Command::Checkpoints(arguments) => checkpoints::execute(config, &arguments),
     }
+}
+
+/// Loads the settings with the environment of this process, which is read here and nowhere else.
+///
+/// # Errors
+/// 78 with everything that is wrong with the settings.
+pub(crate) fn load_settings(config: Option<&Path>) -> Result<Loaded, Failure> {
+    let mut environment = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(text_name), Ok(text_value)) => {
+                environment.insert(text_name, text_value);
+            }
+            (Ok(text_name), Err(_)) if settings::is_setting(&text_name) => {
+                let error = anyhow::anyhow!("settings: variable {text_name} is not UTF-8 text; set it again");
+                return Err(Failure::new(Exit::Configuration, error));
+            }
+            _ => {}
+        }
+    }
+    settings::load(config, &environment).map_err(|error| Failure::new(Exit::Configuration, error))
 }

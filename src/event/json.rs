@@ -4,6 +4,7 @@
 use itoa::Buffer;
 
 /// How a byte below 0x80 is written: 0 as it stands, `u` as `\u00XX`, else a backslash and this letter.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks each index")]
 const ESCAPES: [u8; 256] = {
     let mut table = [0; 256];
     let mut control = 0;

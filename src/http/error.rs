@@ -75,6 +75,12 @@ impl HttpError {
         Self { kind, source: None }
     }
 
+    /// What lies beneath, for a caller that says what the kind says in its own words.
+    #[must_use]
+    pub fn into_source(self) -> Option<Box<dyn Error + Send + Sync>> {
+        self.source
+    }
+
     pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
         let kind = if is_certificate_error(&error) {
             HttpErrorKind::Certificate

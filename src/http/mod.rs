@@ -118,3 +118,72 @@ impl Response {
         self.body.bytes_stream().map_err(HttpError::from_reqwest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    fn client() -> Client {
+        let ten_seconds = Duration::from_secs(10);
+        Client::new(&Config {
+            extra_roots_pem: None,
+            connect_timeout: ten_seconds,
+            read_timeout: ten_seconds,
+            total_timeout: Some(ten_seconds),
+        })
+        .unwrap()
+    }
+
+    /// Asks a server that answers `answer` and closes; at most `cap` bytes are wanted.
+    async fn fetch(answer: &'static str, cap: usize) -> Result<Bytes, HttpErrorKind> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/path?secret=canary", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        let fetched = match client().send(request).await {
+            Ok(response) => response.bytes(cap).await,
+            Err(error) => Err(error),
+        };
+        server.await.unwrap();
+        fetched.map_err(|error| {
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+            error.kind
+        })
+    }
+
+    /// Scenario: bodies at, over and under the cap, announced or not, whole or torn; and an answer that is no HTTP.
+    /// Guarantees: a whole body within the cap, or an error of the right kind that does not show the URL.
+    #[tokio::test]
+    async fn bodies_are_capped_and_whole() {
+        let announced = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
+        for whole in [announced, chunked] {
+            assert_eq!(fetch(whole, 5).await, Ok(Bytes::from_static(b"hello")), "{whole}");
+            assert_eq!(fetch(whole, 4).await, Err(HttpErrorKind::TooLarge), "{whole}");
+            assert_eq!(fetch(whole, 0).await, Err(HttpErrorKind::TooLarge), "{whole}");
+        }
+        let empty = "HTTP/1.1 204 No Content\r\n\r\n";
+        assert_eq!(fetch(empty, 0).await, Ok(Bytes::new()));
+        for torn in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200",
+            "",
+            "220 mail.example ESMTP\r\n",
+        ] {
+            assert_eq!(fetch(torn, 100).await, Err(HttpErrorKind::Closed), "{torn}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Intake, Verdict, pacer::Pacer};
 use crate::{batch::EncodedEvents, retry::Backoff};
@@ -70,8 +70,19 @@ pub struct Driver {
     config: DriverConfig,
     pacer: Pacer,
     random: Mutex<fastrand::Rng>,
-    /// Since when nothing has been accepted although something is being tried.
-    failing_since: watch::Sender<Option<Instant>>,
+    /// Set while nothing has been accepted although something is being tried.
+    failing: watch::Sender<Option<Failing>>,
+}
+
+/// An intake that takes nothing.
+#[derive(Debug)]
+struct Failing {
+    /// The first failure.
+    since: Instant,
+    /// The last reason, of any worker.
+    reason: String,
+    /// When this reason was last new to the log.
+    said: Instant,
 }
 
 impl Driver {
@@ -82,7 +93,7 @@ impl Driver {
             config,
             pacer: Pacer::new(config.requests_per_second),
             random: Mutex::new(random),
-            failing_since: watch::Sender::new(None),
+            failing: watch::Sender::new(None),
         }
     }
 
@@ -94,7 +105,11 @@ impl Driver {
         cancelled: &CancellationToken,
     ) -> Outcome {
         let mut last_reason = "no attempt was made".to_owned();
+        if cancelled.is_cancelled() {
+            return Outcome::Abandoned { reason: last_reason };
+        }
         tokio::select! {
+            // An answer that is there counts. Without one the attempt is dropped: its events are sent again later.
             biased;
             outcome = self.try_until_done(intake, events, &mut last_reason) => return outcome,
             () = cancelled.cancelled() => {}
@@ -104,15 +119,21 @@ impl Driver {
 
     /// Completes once nothing has been accepted for `duration` although something was being tried.
     pub async fn failing_for(&self, duration: Duration) {
-        let mut failing_since = self.failing_since.subscribe();
+        let mut failing = self.failing.subscribe();
         loop {
-            let since = *failing_since.borrow_and_update();
+            let since = failing.borrow_and_update().as_ref().map(|failing| failing.since);
             tokio::select! {
                 // The sender lives as long as `self`.
-                _changed = failing_since.changed() => {}
+                _changed = failing.changed() => {}
                 () = until(since.map(|since| since + duration)) => return,
             }
         }
+    }
+
+    /// Why the intake takes nothing at the moment; `None` while it is well, or while nothing was tried.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.failing.borrow().as_ref().map(|failing| failing.reason.clone())
     }
 
     async fn try_until_done(
@@ -148,6 +169,7 @@ impl Driver {
                 Verdict::Retry { after, reason } => {
                     blocked.reset();
                     let wait = backoff.next(|| self.random()).max(after.unwrap_or_default());
+                    self.failed(&reason);
                     warn!(
                         attempt,
                         n_events,
@@ -161,29 +183,24 @@ impl Driver {
                 Verdict::Blocked { reason } => {
                     backoff.reset();
                     let wait = blocked.next(|| 1.0);
-                    error!(
-                        attempt,
-                        n_events,
-                        reason,
-                        wait_ms = wait.as_millis(),
-                        "the intake is blocked until somebody acts; everything is kept",
-                    );
+                    let wait_ms = wait.as_millis();
+                    let message = "the intake is blocked until somebody acts; everything is kept";
+                    // All workers and every probe meet the same: it is said once, and again now and then.
+                    if self.failed(&reason) {
+                        error!(attempt, n_events, reason, wait_ms, "{message}");
+                    } else {
+                        debug!(attempt, n_events, reason, wait_ms, "{message}");
+                    }
                     *last_reason = reason;
                     wait
                 }
             };
-            self.failing_since.send_if_modified(|since| {
-                let is_first = since.is_none();
-                since.get_or_insert_with(Instant::now);
-                is_first
-            });
             tokio::time::sleep(wait).await;
         }
     }
 
     fn accepted(&self, attempt: u64, n_events: usize) {
-        let failed_before = self.failing_since.send_replace(None);
-        if let Some(since) = failed_before {
+        if let Some(Failing { since, .. }) = self.failing.send_replace(None) {
             info!(
                 attempt,
                 n_events,
@@ -191,6 +208,24 @@ impl Driver {
                 "the intake takes batches again"
             );
         }
+    }
+
+    /// Notes a failure. Returns whether it is news: another reason than the last, or the same after a long while.
+    fn failed(&self, reason: &str) -> bool {
+        let now = Instant::now();
+        let mut is_news = false;
+        self.failing.send_if_modified(|failing| {
+            let is_first = failing.is_none();
+            let state =
+                failing.get_or_insert_with(|| Failing { since: now, reason: String::new(), said: now });
+            is_news = state.reason != reason || now >= state.said + self.config.blocked_cap;
+            if is_news {
+                reason.clone_into(&mut state.reason);
+                state.said = now;
+            }
+            is_first
+        });
+        is_news
     }
 
     fn random(&self) -> f64 {
@@ -302,6 +337,63 @@ mod tests {
         assert_eq!(gaps[..5], [60, 120, 240, 300, 300]);
         let (outcome, _) = run(vec![blocked(), blocked(), Verdict::Delivered]).await;
         assert_eq!(outcome, Outcome::Delivered);
+    }
+
+    /// *Scenario*: four workers meet the same block, go on meeting it, another one comes, and a success.
+    /// *Guarantees*: each reason is news once, again after the longest pause, and anew after the success; the last
+    /// reason can be asked for as long as it holds.
+    #[tokio::test(start_paused = true)]
+    async fn a_block_is_said_once() {
+        let driver = Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(7));
+        assert_eq!(driver.last_failure(), None);
+        assert_eq!([(); 4].map(|()| driver.failed("wrong key")), [true, false, false, false]);
+        assert_eq!(driver.last_failure().as_deref(), Some("wrong key"));
+        tokio::time::advance(Duration::from_secs(299)).await;
+        assert!(!driver.failed("wrong key"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!([(); 2].map(|()| driver.failed("wrong key")), [true, false]);
+        assert_eq!(["wrong url", "wrong url"].map(|reason| driver.failed(reason)), [true, false]);
+        assert_eq!(driver.last_failure().as_deref(), Some("wrong url"));
+        driver.accepted(9, 1);
+        assert_eq!(driver.last_failure(), None);
+        assert!(driver.failed("wrong url"));
+    }
+
+    /// *Scenario*: the drain deadline comes before the first attempt, and during an attempt that hangs.
+    /// *Guarantees*: nothing is sent after it, and a hanging attempt holds up nobody.
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_ends_everything() {
+        #[derive(Debug)]
+        struct Hanging(Scripted);
+        #[async_trait]
+        impl Intake for Hanging {
+            fn framing(&self) -> &dyn Framing {
+                &self.0
+            }
+            async fn attempt(&self, events: &EncodedEvents) -> Verdict {
+                self.0.attempt(events).await;
+                std::future::pending().await
+            }
+        }
+        let script = Mutex::new(VecDeque::from([Verdict::Delivered]));
+        let intake = Hanging(Scripted { script, asked: Mutex::default() });
+        let driver = Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(7));
+        let events = EncodedEvents::default();
+        for (seconds, expected_attempts) in [(0, 0), (20, 1)] {
+            let cancelled = CancellationToken::new();
+            if seconds == 0 {
+                cancelled.cancel();
+            }
+            let deadline = async {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                cancelled.cancel();
+            };
+            let begun = Instant::now();
+            let (outcome, ()) = tokio::join!(driver.deliver(&intake, &events, &cancelled), deadline);
+            assert!(matches!(outcome, Outcome::Abandoned { .. }), "{outcome:?}");
+            assert_eq!(begun.elapsed().as_secs(), seconds);
+            assert_eq!(intake.0.asked.lock().unwrap().len(), expected_attempts);
+        }
     }
 
     /// *Scenario*: verdicts that end a delivery.

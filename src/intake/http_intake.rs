@@ -1,6 +1,6 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{io::Write, sync::Arc, time::SystemTime};
+use std::{fmt, io::Write, sync::Arc, time::SystemTime};
 
 use ::http::{self as http_types, HeaderValue, header::CONTENT_ENCODING};
 use async_trait::async_trait;
@@ -10,11 +10,11 @@ use url::Url;
 
 use super::{
     Answer, Framing, Intake, Protocol, Verdict,
-    protocols::{http_generic::HttpGeneric, sekoia::Sekoia},
+    protocols::{RequestError, http_generic::HttpGeneric, sekoia::Sekoia},
 };
 use crate::{
     batch::EncodedEvents,
-    http::{self, HttpError, SetupError},
+    http::{self, HttpError, HttpErrorKind, SetupError},
     model::Secret,
     telemetry::chain,
 };
@@ -28,8 +28,9 @@ const INLINE_COMPRESSION_BYTES: usize = 256 * 1024;
 /// An answer is a list of ids at most; a larger one is no answer to us.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A receiving end over HTTPS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A receiving end over HTTPS. `Debug` leaves out the URL but for its origin, and the headers' values: some receivers
+/// take their key there.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// Protocol and what only it needs.
     pub protocol: ProtocolConfig,
@@ -41,8 +42,19 @@ pub struct Config {
     pub http: http::Config,
 }
 
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("protocol", &self.protocol)
+            .field("origin", &self.url.origin().ascii_serialization())
+            .field("compression", &self.compression)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Which protocol is spoken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ProtocolConfig {
     /// Sekoia.io `/batch`.
     Sekoia {
@@ -60,6 +72,21 @@ pub enum ProtocolConfig {
         /// Statuses that mean "accepted".
         success_codes: Vec<http_types::StatusCode>,
     },
+}
+
+impl fmt::Debug for ProtocolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sekoia { intake_key } => f.debug_struct("Sekoia").field("intake_key", intake_key).finish(),
+            Self::Http { framing, headers, auth, success_codes } => f
+                .debug_struct("Http")
+                .field("framing", framing)
+                .field("headers", &headers.keys().collect::<Vec<_>>())
+                .field("auth", auth)
+                .field("success_codes", success_codes)
+                .finish(),
+        }
+    }
 }
 
 /// Layout of a generic body.
@@ -108,10 +135,10 @@ pub enum Compression {
 pub enum IntakeSetupError {
     /// The HTTP client could not be made.
     #[error("set up the connection to the intake")]
-    Client(#[from] SetupError),
-    /// A credential cannot stand in a header.
-    #[error("`auth` has characters that cannot stand in an HTTP header")]
-    Credential(#[from] http_types::header::InvalidHeaderValue),
+    Client(#[source] SetupError),
+    /// The settings do not make a request.
+    #[error("set up the requests to the intake")]
+    Request(#[source] RequestError),
 }
 
 /// A receiving end over HTTPS: protocol, client and compression.
@@ -129,12 +156,15 @@ impl HttpIntake {
     /// [`IntakeSetupError`] where the client or the credentials cannot be used.
     pub fn new(config: Config) -> Result<Self, IntakeSetupError> {
         let Config { protocol, url, compression, http } = config;
-        let client = http::Client::new(&http)?;
+        let client = http::Client::new(&http).map_err(IntakeSetupError::Client)?;
         let protocol: Arc<dyn Protocol> = match protocol {
-            ProtocolConfig::Sekoia { intake_key } => Arc::new(Sekoia::new(&url, &intake_key)),
-            ProtocolConfig::Http { framing, headers, auth, success_codes } => {
-                Arc::new(HttpGeneric::new(&url, framing, headers, &auth, success_codes)?)
+            ProtocolConfig::Sekoia { intake_key } => {
+                Arc::new(Sekoia::new(&url, &intake_key).map_err(IntakeSetupError::Request)?)
             }
+            ProtocolConfig::Http { framing, headers, auth, success_codes } => Arc::new(
+                HttpGeneric::new(&url, framing, &headers, &auth, &success_codes)
+                    .map_err(IntakeSetupError::Request)?,
+            ),
         };
         Ok(Self { protocol, client, compression })
     }
@@ -167,7 +197,13 @@ impl HttpIntake {
         })?;
         let response = self.client.send(request).await.map_err(|error| unanswered(&error))?;
         let (status, headers) = (response.status, response.headers.clone());
-        let body = response.bytes(ANSWER_BYTES).await.map_err(|error| unanswered(&error))?;
+        let body = match response.bytes(ANSWER_BYTES).await {
+            Ok(body) => body,
+            // The status has arrived and counts: a busy server may wrap it in any page, and the same answer would come
+            // again. Where the body decides, an empty one proves nothing.
+            Err(error) if error.kind == HttpErrorKind::TooLarge => Bytes::new(),
+            Err(error) => return Err(unanswered(&error)),
+        };
         Ok(Answer { status, headers, body })
     }
 }

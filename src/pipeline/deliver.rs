@@ -1,5 +1,7 @@
 //! Sends batches to the intake, several at once, and turns the intake's answers into receipts.
 
+use std::sync::Arc;
+
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Lane, PassError, Stopping};
@@ -30,7 +32,7 @@ pub(super) struct Delivered {
 
 /// Ends when there are no more batches, or when nobody takes receipts any more.
 pub(super) async fn run(
-    lane: &std::sync::Arc<Lane>,
+    lane: &Arc<Lane>,
     mut batches: mpsc::Receiver<Batch>,
     receipts: mpsc::Sender<Receipt>,
     stopping: &Stopping,
@@ -42,7 +44,7 @@ pub(super) async fn run(
         let ended = tokio::select! {
             batch = batches.recv(), if open && in_flight.len() < lane.max_in_flight => {
                 match batch {
-                    Some(batch) => drop(in_flight.spawn(deliver(lane.clone(), batch, stopping.clone()))),
+                    Some(batch) => drop(in_flight.spawn(deliver(Arc::clone(lane), batch, stopping.clone()))),
                     None => open = false,
                 }
                 continue;
@@ -78,7 +80,7 @@ enum Failure {
     Error(PassError),
 }
 
-async fn deliver(lane: std::sync::Arc<Lane>, batch: Batch, stopping: Stopping) -> (Batch, Outcome) {
+async fn deliver(lane: Arc<Lane>, batch: Batch, stopping: Stopping) -> (Batch, Outcome) {
     // Steps without events (an empty hour, a record that is in the quarantine whole) need no request.
     let outcome = if batch.events.is_empty() {
         Outcome::Delivered

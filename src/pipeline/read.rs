@@ -264,18 +264,16 @@ impl Reader {
             () = self.cancelled.cancelled() => return Err(ReadOutcome::Stopped),
             read = self.lane.storage.read(name, from..to, etag) => read,
         };
-        let chunk = read.map_err(|error| match error.kind {
-            StorageErrorKind::Changed => ReadOutcome::Failed(error),
-            _ => ended_by(error),
-        })?;
+        let chunk = read.map_err(ended_by)?;
         self.bytes = self.bytes.saturating_add(to.saturating_sub(from));
         Ok(chunk)
     }
 }
 
 fn ended_by(error: StorageError) -> Ended {
-    match error.kind {
-        StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound => ReadOutcome::Gone,
-        _ => ReadOutcome::Failed(error),
+    if matches!(error.kind, StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound) {
+        ReadOutcome::Gone
+    } else {
+        ReadOutcome::Failed(error)
     }
 }

@@ -1,8 +1,27 @@
 //! F6: what the user writes, checked into the configurations of the components.
 
-use std::{path::PathBuf, time::Duration};
+mod check;
+mod check_intake;
+mod defaults;
+mod effective;
+mod error;
+mod key_path;
+mod keys;
+mod layers;
+mod load;
+mod schema;
+mod secrets;
+#[cfg(test)]
+mod shipped;
+mod values;
+mod vet;
+
+use std::{fmt, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
+
+pub use error::{Origin, Problem, SettingsError};
+pub use load::{DEFAULT_FILE, Loaded, load};
 
 use crate::{
     batch::BatchLimits,
@@ -84,12 +103,34 @@ pub struct Intake {
 }
 
 /// What kind of receiving end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as tables in the settings")]
 pub enum Sink {
     /// HTTPS.
     Http(http_intake::Config),
     /// The standard output.
     Stdout,
+}
+
+impl fmt::Debug for Sink {
+    /// Without the query of the URL, where some receivers take their token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(config) => f
+                .debug_struct("Http")
+                .field("protocol", &config.protocol)
+                .field("url", &without_query(config.url.as_str()))
+                .field("compression", &config.compression)
+                .field("http", &config.http)
+                .finish(),
+            Self::Stdout => f.write_str("Stdout"),
+        }
+    }
+}
+
+/// A URL for people.
+fn without_query(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(start, _)| format!("{start}?***"))
 }
 
 /// Limits of the process.
@@ -103,4 +144,10 @@ pub struct Limits {
     pub drain: Duration,
     /// How long `run --once` waits while a source or an intake is blocked.
     pub once_deadline: Duration,
+}
+
+/// Whether a variable of the environment is a setting.
+#[must_use]
+pub fn is_setting(variable: &str) -> bool {
+    key_path::KeyPath::of_variable(variable).is_some()
 }

@@ -49,7 +49,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// Bytes `range` of the version `etag` of a blob: all of them, or an error. An empty range is not asked for.
     ///
     /// # Errors
-    /// [`StorageErrorKind::Changed`] where the blob has another version now; else as [`StorageError`] says.
+    /// [`StorageErrorKind::Changed`] where the blob has another version now, and on some servers where it is gone: a
+    /// HEAD tells. Else as [`StorageError`] says.
     async fn read(&self, name: &BlobName, range: Range<u64>, etag: &ETag) -> Result<Bytes, StorageError>;
 }
 

@@ -1,8 +1,11 @@
-//! F0: logs.
+//! F0: logs. They go to stderr; results go to stdout and not through here.
 
 mod chain;
+pub mod clamp;
+mod logs;
 
 pub use chain::chain;
+pub use logs::{TelemetryError, check_filter, init};
 
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,6 @@ pub enum LogFormat {
 pub fn report_fatal(error: &anyhow::Error) {
     #[expect(clippy::print_stderr, reason = "the last word of a process whose logging may not have started")]
     {
-        eprintln!("flowlogd: {error:#}");
+        eprintln!("flowlogd: {}", chain(error.as_ref()));
     }
 }

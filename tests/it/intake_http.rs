@@ -1,1 +1,305 @@
 //! Intakes against a real TLS receiver.
+#![expect(clippy::panic, reason = "a test reports failure by panicking")]
+
+use std::time::Duration;
+
+use flowlogd::{
+    batch::{EncodedEvents, EventPlace},
+    event::Event,
+    http,
+    intake::{
+        Intake, Verdict,
+        driver::{Driver, DriverConfig, Outcome},
+        http_intake::{Auth, Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
+    },
+    model::{EventId, RecordKey, Secret, Span},
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::support::{
+    processes::Receiver,
+    scripted_server::{ScriptedServer, Step},
+};
+
+const KEY: &str = "0a1b2c3d-canary-key";
+
+fn sekoia() -> ProtocolConfig {
+    ProtocolConfig::Sekoia { intake_key: Secret::new(KEY.to_owned()) }
+}
+
+fn generic(framing: HttpFraming, auth: Auth) -> ProtocolConfig {
+    let success_codes = [200, 201, 202, 204].map(|code| ::http::StatusCode::from_u16(code).unwrap());
+    ProtocolConfig::Http {
+        framing,
+        headers: ::http::HeaderMap::new(),
+        auth,
+        success_codes: success_codes.into(),
+    }
+}
+
+fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig) -> Config {
+    let minute = Duration::from_secs(60);
+    Config {
+        protocol,
+        url: url.clone(),
+        compression: Compression::Gzip,
+        http: http::Config {
+            extra_roots_pem,
+            connect_timeout: minute,
+            read_timeout: minute,
+            total_timeout: Some(minute),
+        },
+    }
+}
+
+fn intake(receiver: &Receiver, protocol: ProtocolConfig) -> HttpIntake {
+    HttpIntake::new(config(&receiver.url, Some(receiver.ca_pem()), protocol)).unwrap()
+}
+
+fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedEvents {
+    let mut events = EncodedEvents::default();
+    for (ordinal, text) in (0..).zip(texts) {
+        let record = Span { from: 0, to: 1 };
+        let id = EventId { record: RecordKey::new(1), ordinal };
+        let event = Event { id, record, time_ms: 0, body: text.as_ref().as_bytes() };
+        intake.framing().encode_event(&event, &mut events.bytes);
+        events.finish_event(EventPlace { record, ordinal });
+    }
+    events
+}
+
+/// Does not wait where a person would.
+fn impatient() -> Driver {
+    let config = DriverConfig {
+        requests_per_second: None,
+        backoff_base: Duration::from_millis(1),
+        backoff_cap: Duration::from_millis(10),
+        blocked_base: Duration::from_millis(1),
+        blocked_cap: Duration::from_millis(10),
+    };
+    Driver::new(config, fastrand::Rng::with_seed(7))
+}
+
+/// The reason of a blocked attempt; never with the key.
+fn blocked(verdict: Verdict) -> String {
+    let Verdict::Blocked { reason } = verdict else { panic!("not blocked: {verdict:?}") };
+    assert!(!reason.contains(KEY), "{reason}");
+    reason
+}
+
+/// The reason of an attempt that is to be repeated; never with the key.
+fn retried(verdict: Verdict) -> String {
+    let Verdict::Retry { reason, .. } = verdict else { panic!("not to be repeated: {verdict:?}") };
+    assert!(!reason.contains(KEY), "{reason}");
+    reason
+}
+
+/// *Scenario*: a small batch, and one that is compressed off the async threads, with and without compression.
+/// *Guarantees*: every event arrives letter for letter, in order.
+#[tokio::test]
+async fn every_event_arrives() {
+    let small = vec!["{\"a\":\"\\\"\u{e9}\\\\\"}".to_owned(), "{}".to_owned()];
+    let large: Vec<String> =
+        (0..8_000).map(|n| format!("{{\"n\":{n},\"text\":\"some more text to fill it\"}}")).collect();
+    for compression in [Compression::Gzip, Compression::None] {
+        let receiver = Receiver::start(&["--intake-key", KEY]);
+        let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
+        settings.compression = compression;
+        let intake = HttpIntake::new(settings).unwrap();
+        for texts in [&small, &large] {
+            assert_eq!(intake.attempt(&encode(&intake, texts)).await, Verdict::Delivered);
+        }
+        assert_eq!(receiver.ledger(), [small.clone(), large.clone()].concat());
+    }
+}
+
+/// *Scenario*: a batch for a server that keeps what it is sent.
+/// *Guarantees*: the request is the documented one; its head has our name and version, and no key.
+#[tokio::test]
+async fn the_request_is_the_documented_one() {
+    let server = ScriptedServer::start(vec![Step::answer(200, &[], r#"{"event_ids":["a"]}"#)]).await;
+    let url = Url::parse(&format!("{}/api/", server.url())).unwrap();
+    let mut settings = config(&url, None, sekoia());
+    settings.compression = Compression::None;
+    let intake = HttpIntake::new(settings).unwrap();
+    let events = encode(&intake, &[r#"{"flow.0":"1663146003599,1.2.3.4"}"#]);
+    assert_eq!(intake.attempt(&events).await, Verdict::Delivered);
+    let recorded = server.requests();
+    let request = recorded.first().unwrap();
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/api/batch"));
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    assert_eq!(request.header("content-encoding"), None);
+    assert_eq!(request.header("user-agent"), Some(concat!("flowlogd/", env!("CARGO_PKG_VERSION"))));
+    assert!(!format!("{:?}", request.headers).contains(KEY), "{:?}", request.headers);
+    expect_test::expect![[
+        r#"{"intake_key":"0a1b2c3d-canary-key","jsons":["{\"flow.0\":\"1663146003599,1.2.3.4\"}"]}"#
+    ]]
+    .assert_eq(std::str::from_utf8(&request.body).unwrap());
+}
+
+/// *Scenario*: a batch, and a receiver that fails in every way that passes before it is well.
+/// *Guarantees*: it is delivered at last; where an answer was lost the same events come again, letter for letter, and
+/// nothing is missing.
+#[tokio::test]
+async fn failures_that_pass() {
+    let receiver = Receiver::start(&["--faults", "500,500,429:0,reset,truncate,accept-then-reset,408,ok"]);
+    let intake = intake(&receiver, sekoia());
+    let driver = impatient();
+    let outcome = driver.deliver(&intake, &encode(&intake, &["1", "2"]), &CancellationToken::new()).await;
+    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(driver.last_failure(), None);
+    assert_eq!(receiver.ledger(), ["1", "2", "1", "2", "1", "2"]);
+    assert_eq!(receiver.stop().0, "received 6 events, 8 requests, 3 of them accepted");
+}
+
+/// *Scenario*: an answer that breaks off in the middle, no answer at all, one that comes too late.
+/// *Guarantees*: none of them counts as a delivery, whatever arrived of it, and the reason tells them apart.
+#[tokio::test]
+async fn answers_that_do_not_arrive() {
+    let receiver = Receiver::start(&["--faults", "truncate,reset,slow:1h"]);
+    let patient = intake(&receiver, sekoia());
+    let events = encode(&patient, &["1"]);
+    for _ in 0..2 {
+        let reason = retried(patient.attempt(&events).await);
+        assert!(reason.contains("broke before the answer was complete"), "{reason}");
+    }
+    let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
+    settings.http.total_timeout = Some(Duration::from_millis(300));
+    let reason = retried(HttpIntake::new(settings).unwrap().attempt(&events).await);
+    assert!(reason.contains("in time"), "{reason}");
+}
+
+/// *Scenario*: a wrong intake key, then a daemon that is asked to stop.
+/// *Guarantees*: the intake is blocked, again and again; the reason names the setting and neither key; giving up keeps
+/// the reason.
+#[tokio::test]
+async fn a_wrong_key_blocks() {
+    let receiver = Receiver::start(&["--intake-key", "another"]);
+    let intake = intake(&receiver, sekoia());
+    let events = encode(&intake, &["1"]);
+    let reason = blocked(intake.attempt(&events).await);
+    assert!(reason.contains("401") && reason.contains("`intake_key`"), "{reason}");
+
+    let driver = impatient();
+    let cancelled = CancellationToken::new();
+    let stop = async {
+        driver.failing_for(Duration::from_millis(100)).await;
+        assert_eq!(driver.last_failure().as_ref(), Some(&reason));
+        cancelled.cancel();
+    };
+    let (outcome, ()) = tokio::join!(driver.deliver(&intake, &events, &cancelled), stop);
+    assert_eq!(outcome, Outcome::Abandoned { reason: reason.clone() });
+    assert_eq!(receiver.ledger(), [""; 0]);
+}
+
+/// *Scenario*: a receiver that accepts all events but one and does not say which.
+/// *Guarantees*: the delivery ends in doubt, with the answer; every event can be had back as it was.
+#[tokio::test]
+async fn an_answer_with_too_few_ids_is_doubtful() {
+    let receiver = Receiver::start(&["--faults", "doubtful"]);
+    let intake = intake(&receiver, sekoia());
+    let texts = ["{\"a\":\"\\\"\u{e9}\"}", "{}", "[3]"];
+    let events = encode(&intake, &texts);
+    let outcome = impatient().deliver(&intake, &events, &CancellationToken::new()).await;
+    let Outcome::Doubtful { accepted: 2, answer: (200, body) } = outcome else { panic!("{outcome:?}") };
+    assert!(body.starts_with(r#"{"event_ids":["#), "{body}");
+    for (range, text) in events.ranges().zip(texts) {
+        let decoded = intake.framing().decode_event(events.bytes.get(range).unwrap());
+        assert_eq!(decoded, text.as_bytes());
+    }
+}
+
+/// *Scenario*: a receiver whose authority is not trusted; nobody at the address.
+/// *Guarantees*: both are tried again; the first reason names the setting that helps, and the receiver is sent
+/// nothing.
+#[tokio::test]
+async fn no_connection() {
+    let receiver = Receiver::start(&[]);
+    let stranger = HttpIntake::new(config(&receiver.url, None, sekoia())).unwrap();
+    let reason = retried(stranger.attempt(&encode(&stranger, &["1"])).await);
+    assert!(reason.contains("certificate") && reason.contains("`ca_file`"), "{reason}");
+
+    let intake = intake(&receiver, sekoia());
+    assert_eq!(receiver.stop().0, "received 0 events, 0 requests, 0 of them accepted");
+    let reason = retried(intake.attempt(&encode(&intake, &["1"])).await);
+    assert!(reason.contains("cannot be connected to"), "{reason}");
+}
+
+/// *Scenario*: redirects of every kind to another receiver.
+/// *Guarantees*: the intake is blocked, the reason names the target, and the target sees nothing.
+#[tokio::test]
+async fn redirects_are_refused() {
+    let target = Receiver::start_plain(&[]);
+    let location = target.url.join("/batch?key=1").unwrap();
+    let faults: Vec<String> = [301, 302, 303, 307, 308].map(|status| format!("{status}:{location}")).into();
+    let receiver = Receiver::start(&["--faults", &faults.join(",")]);
+    let sekoia_intake = intake(&receiver, sekoia());
+    for status in [301, 302, 303, 307, 308] {
+        let reason = blocked(sekoia_intake.attempt(&encode(&sekoia_intake, &["1"])).await);
+        assert!(reason.contains(&status.to_string()), "{reason}");
+        assert!(reason.contains(target.url.join("/batch").unwrap().as_str()), "{reason}");
+        assert!(!reason.contains("key=1"), "{reason}");
+    }
+    assert_eq!(target.stop().0, "received 0 events, 0 requests, 0 of them accepted");
+}
+
+/// *Scenario*: each kind of credentials in each framing, right ones and wrong ones.
+/// *Guarantees*: events arrive as they are; wrong credentials block, and the reason does not quote them.
+#[tokio::test]
+async fn generic_receivers() {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let basic = |password| Auth::Basic { username: "me".to_owned(), password: secret(password) };
+    let header =
+        |value| Auth::Header { name: ::http::HeaderName::from_static("x-key"), value: secret(value) };
+    for (demanded, right, wrong) in [
+        (["--bearer", "s3cret"], Auth::Bearer(secret("s3cret")), Auth::Bearer(secret(KEY))),
+        // The pair is base64 of `me:s3cret`.
+        (["--require-header", "authorization:Basic bWU6czNjcmV0"], basic("s3cret"), basic(KEY)),
+        (["--require-header", "x-key:s3cret"], header("s3cret"), header(KEY)),
+    ] {
+        let receiver = Receiver::start(&demanded);
+        for framing in [HttpFraming::Ndjson, HttpFraming::JsonArray] {
+            let intake_with = |auth: &Auth| intake(&receiver, generic(framing, auth.clone()));
+            let trusted = intake_with(&right);
+            assert_eq!(trusted.attempt(&encode(&trusted, &["{\"a\":1}", "{}"])).await, Verdict::Delivered);
+            let refused = intake_with(&wrong);
+            let reason = blocked(refused.attempt(&encode(&refused, &["{}"])).await);
+            assert!(reason.contains("401") && reason.contains("`auth`"), "{reason}");
+        }
+        assert_eq!(receiver.ledger(), ["{\"a\":1}", "{}", "{\"a\":1}", "{}"]);
+    }
+}
+
+/// *Scenario*: answers of more megabytes than are read, with a status that says all and with one that does not.
+/// *Guarantees*: the status counts; where the body has to prove the delivery, nothing is taken for proven.
+#[tokio::test]
+async fn answers_without_end() {
+    let endless = |status| Step::answer(status, &[], vec![b' '; 5 * 1024 * 1024]);
+    let server = ScriptedServer::start(vec![endless(503), endless(200)]).await;
+    let url = Url::parse(&server.url()).unwrap();
+    let sekoia_intake = HttpIntake::new(config(&url, None, sekoia())).unwrap();
+    let events = encode(&sekoia_intake, &["{}"]);
+    retried(sekoia_intake.attempt(&events).await);
+    let reason = blocked(sekoia_intake.attempt(&events).await);
+    assert!(reason.contains("no list `event_ids`"), "{reason}");
+    let any = HttpIntake::new(config(&url, None, generic(HttpFraming::Ndjson, Auth::None))).unwrap();
+    assert_eq!(any.attempt(&encode(&any, &["{}"])).await, Verdict::Delivered);
+}
+
+/// *Scenario*: configurations with secrets in every place that may hold one, shown for debugging.
+/// *Guarantees*: no secret is shown, neither by the configuration nor by the intake.
+#[test]
+fn debug_shows_no_secret() {
+    let url = Url::parse(&format!("https://receiver.example/{KEY}?key={KEY}")).unwrap();
+    let mut headers = ::http::HeaderMap::new();
+    headers.insert("x-key", ::http::HeaderValue::from_static(KEY));
+    let auth = Auth::Bearer(Secret::new(KEY.to_owned()));
+    let protocol =
+        ProtocolConfig::Http { framing: HttpFraming::Ndjson, headers, auth, success_codes: Vec::new() };
+    for protocol in [protocol, sekoia()] {
+        let settings = config(&url, None, protocol);
+        let shown = format!("{settings:?} {:?}", HttpIntake::new(settings.clone()).unwrap());
+        assert!(shown.contains("receiver.example") && !shown.contains(KEY), "{shown}");
+    }
+}

@@ -1,5 +1,11 @@
 //! All integration tests, in one binary: one link, one process, and helpers that are shared.
-#![expect(clippy::unwrap_used, reason = "a test reports failure by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test reports failure by panicking"
+)]
 
 mod support;
 

@@ -1,16 +1,16 @@
-//! Any HTTPS receiver of newline-delimited JSON or of a JSON array.
+//! Any receiver of NDJSON or of a JSON array.
 
-use std::{ops::Range, time::SystemTime};
+use std::{fmt, ops::Range, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue},
-    request,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use url::Url;
 
-use super::{default_verdict, join};
+use super::{
+    RequestError, Surround,
+    answers::{Advice, Redaction, default_verdict},
+    push_line, request_uri,
+};
 use crate::{
     event::Event,
     intake::{
@@ -19,189 +19,268 @@ use crate::{
     },
 };
 
-const HINT: &str = "check `auth` and `headers`";
+const ADVICE: Advice = Advice {
+    credentials: "check `auth` and `headers`",
+    success: "if the receiver means that it has the events, add the status to `success_codes`, else check `url`",
+};
 
-/// The protocol, for one receiver.
-#[derive(Debug, Clone)]
+/// Shorter paths and header values are words, not secrets, and would only make quotations unreadable.
+const SHORTEST_POSSIBLE_SECRET: usize = 9;
+
+/// The protocol with one receiver's address and credentials.
 pub struct HttpGeneric {
-    url: String,
+    uri: Uri,
     framing: HttpFraming,
     headers: HeaderMap,
     success_codes: Vec<StatusCode>,
+    redaction: Redaction,
 }
 
 impl HttpGeneric {
-    /// A receiver at `url`; statuses outside `success_codes` never mean that events were accepted.
+    /// For the receiver at `url`. `extra_headers` win over the framing's Content-Type, `auth` over both.
     ///
     /// # Errors
-    /// Where a credential has characters that cannot stand in a header.
+    /// [`RequestError`] where the address or the credentials cannot be sent.
     pub fn new(
         url: &Url,
         framing: HttpFraming,
-        headers: HeaderMap,
+        extra_headers: &HeaderMap,
         auth: &Auth,
-        success_codes: Vec<StatusCode>,
-    ) -> Result<Self, InvalidHeaderValue> {
-        let mut headers = headers;
-        let content_type = match framing {
-            HttpFraming::Ndjson => "application/x-ndjson",
-            HttpFraming::JsonArray => "application/json",
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let credential = match auth {
-            Auth::None => None,
-            Auth::Bearer(token) => Some((AUTHORIZATION, format!("Bearer {}", token.reveal()))),
-            Auth::Basic { username, password } => {
-                let pair = STANDARD.encode(format!("{username}:{}", password.reveal()));
-                Some((AUTHORIZATION, format!("Basic {pair}")))
-            }
-            Auth::Header { name, value } => Some((name.clone(), value.reveal().to_owned())),
-        };
-        if let Some((name, text)) = credential {
-            let mut value = HeaderValue::from_str(&text)?;
-            // A sensitive value is shown by no `Debug`.
-            value.set_sensitive(true);
-            headers.insert(name, value);
+        success_codes: &[StatusCode],
+    ) -> Result<Self, RequestError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(framing)));
+        for (name, value) in extra_headers {
+            headers.insert(name, secret(value.clone()));
         }
-        Ok(Self { url: url.to_string(), framing, headers, success_codes })
+        let mut secrets = Vec::new();
+        if let Some((name, value)) = credentials(auth, &mut secrets)? {
+            headers.insert(name, secret(value));
+        }
+        // Some receivers take their key in the path, the query or a header.
+        let possible = [Some(url.path()), url.query()].into_iter().flatten();
+        let in_headers = extra_headers.values().filter_map(|value| value.to_str().ok());
+        let long = possible.chain(in_headers).filter(|text| text.len() >= SHORTEST_POSSIBLE_SECRET);
+        let redaction = Redaction::new(long.chain(secrets.iter().map(String::as_str)));
+        let success_codes = success_codes.to_vec();
+        Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, redaction })
+    }
+
+    fn surround(&self) -> Surround<'static> {
+        match self.framing {
+            HttpFraming::Ndjson => Surround { prefix: b"", separator: b'\n', suffix: b"\n" },
+            HttpFraming::JsonArray => Surround { prefix: b"[", separator: b',', suffix: b"]" },
+        }
+    }
+}
+
+fn content_type(framing: HttpFraming) -> &'static str {
+    match framing {
+        HttpFraming::Ndjson => "application/x-ndjson",
+        HttpFraming::JsonArray => "application/json",
+    }
+}
+
+/// The header that carries the credentials. What must not be quoted goes into `secrets`.
+fn credentials(
+    auth: &Auth,
+    secrets: &mut Vec<String>,
+) -> Result<Option<(HeaderName, HeaderValue)>, RequestError> {
+    let (key, name, value) = match auth {
+        Auth::None => return Ok(None),
+        Auth::Bearer(token) => {
+            secrets.push(token.reveal().to_owned());
+            ("bearer", header::AUTHORIZATION, format!("Bearer {}", token.reveal()))
+        }
+        Auth::Basic { username, password } => {
+            let pair = STANDARD.encode(format!("{username}:{}", password.reveal()));
+            secrets.push(password.reveal().to_owned());
+            secrets.push(pair.clone());
+            ("basic", header::AUTHORIZATION, format!("Basic {pair}"))
+        }
+        Auth::Header { name, value } => {
+            secrets.push(value.reveal().to_owned());
+            ("header", name.clone(), value.reveal().to_owned())
+        }
+    };
+    match HeaderValue::try_from(value) {
+        Ok(sendable) => Ok(Some((name, sendable))),
+        Err(source) => Err(RequestError::Secret { key, source }),
+    }
+}
+
+/// Marks a value so that no layer below prints or compresses it in common with others.
+fn secret(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+impl fmt::Debug for HttpGeneric {
+    /// Without path, query and headers: each may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpGeneric")
+            .field("host", &self.uri.host())
+            .field("framing", &self.framing)
+            .finish_non_exhaustive()
     }
 }
 
 impl Framing for HttpGeneric {
     fn overhead(&self) -> Overhead {
-        match self.framing {
-            HttpFraming::Ndjson => Overhead { fixed: 1, separator: 1 },
-            HttpFraming::JsonArray => Overhead { fixed: 2, separator: 1 },
-        }
+        self.surround().overhead()
     }
 
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(event.body);
-    }
-
-    fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
-        let event_bytes = ranges.iter().map(Range::len).sum();
-        let mut body = Vec::with_capacity(self.overhead().body_length(ranges.len(), event_bytes));
         match self.framing {
-            HttpFraming::Ndjson => {
-                join(&mut body, events, ranges, b"\n");
-                body.push(b'\n');
-            }
-            HttpFraming::JsonArray => {
-                body.push(b'[');
-                join(&mut body, events, ranges, b",");
-                body.push(b']');
-            }
+            HttpFraming::Ndjson => push_line(event.body, out),
+            HttpFraming::JsonArray => out.extend_from_slice(event.body),
         }
-        body
     }
 
     fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
         encoded.to_vec()
     }
+
+    fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+        self.surround().assemble(events, ranges)
+    }
 }
 
 impl Protocol for HttpGeneric {
-    fn request(&self) -> request::Builder {
-        let mut builder = request::Builder::new().method(Method::POST).uri(&self.url);
+    fn request(&self) -> http::request::Builder {
+        let mut builder = Request::post(self.uri.clone());
         if let Some(headers) = builder.headers_mut() {
-            headers.extend(self.headers.clone());
+            headers.clone_from(&self.headers);
         }
         builder
     }
 
+    /// The listed statuses are deliveries; another success proves nothing (one receiver answers 260 while it refuses).
     fn classify(&self, _n_events: usize, answer: &Answer, now: SystemTime) -> Verdict {
         if self.success_codes.contains(&answer.status) {
             Verdict::Delivered
         } else {
-            default_verdict(answer, now, HINT)
+            default_verdict(answer, now, ADVICE, &self.redaction)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
-        intake::protocols::{answer, word},
+        intake::protocols::test_support::{Kind, answer, body, check_every_status, check_reason, decoded},
         model::Secret,
     };
 
-    fn receiver(framing: HttpFraming, auth: &Auth) -> HttpGeneric {
-        let accepted = [200, 201, 202, 204].map(|code| StatusCode::from_u16(code).unwrap());
-        let url = Url::parse("https://x/in?a=b").unwrap();
-        HttpGeneric::new(&url, framing, HeaderMap::new(), auth, accepted.to_vec()).unwrap()
+    fn generic(framing: HttpFraming, extra_headers: &HeaderMap, auth: &Auth) -> HttpGeneric {
+        let url = Url::parse("https://receiver.example:8443/in/path-secret?key=query-secret").unwrap();
+        let success_codes = [200, 201, 202, 204].map(|code| StatusCode::from_u16(code).unwrap());
+        HttpGeneric::new(&url, framing, extra_headers, auth, &success_codes).unwrap()
     }
 
-    /// *Scenario*: no, one and two events in both framings.
-    /// *Guarantees*: the exact bodies, of the accounted length.
+    fn plain(framing: HttpFraming) -> HttpGeneric {
+        generic(framing, &HeaderMap::new(), &Auth::None)
+    }
+
+    /// *Scenario*: two events in each framing, one of them with a line end between tokens.
+    /// *Guarantees*: the bodies are NDJSON with every line ended, and a JSON array.
     #[test]
     fn bodies() {
-        for (framing, n_events, expected) in [
-            (HttpFraming::Ndjson, 1, "{1}\n"),
-            (HttpFraming::Ndjson, 2, "{1}\n{22}\n"),
-            (HttpFraming::JsonArray, 0, "[]"),
-            (HttpFraming::JsonArray, 1, "[{1}]"),
-            (HttpFraming::JsonArray, 2, "[{1},{22}]"),
-        ] {
-            let protocol = receiver(framing, &Auth::None);
-            let ranges = [0..3, 3..7];
-            let ranges = &ranges[..n_events];
-            let body = protocol.assemble(b"{1}{22}", ranges);
-            assert_eq!(String::from_utf8(body).unwrap(), expected);
-            let event_bytes = ranges.iter().map(Range::len).sum();
-            assert_eq!(protocol.overhead().body_length(n_events, event_bytes), expected.len());
+        let events = [r#"{"a":1}"#, "{\"b\":\n2}"];
+        assert_eq!(body(&plain(HttpFraming::Ndjson), &events), b"{\"a\":1}\n{\"b\": 2}\n");
+        assert_eq!(body(&plain(HttpFraming::JsonArray), &events), b"[{\"a\":1},{\"b\":\n2}]");
+    }
+
+    proptest! {
+        /// *Scenario*: any JSON strings as events, an empty batch among them.
+        /// *Guarantees*: the announced length is the real one in both framings, and every event comes back.
+        #[test]
+        fn length_is_exact(texts in proptest::collection::vec("\\PC{0,30}", 0..6)) {
+            let events: Vec<String> = texts.iter().map(|text| serde_json::to_string(text).unwrap()).collect();
+            let array: Vec<String> = serde_json::from_slice(&body(&plain(HttpFraming::JsonArray), &events)).unwrap();
+            prop_assert_eq!(&array, &texts);
+            let lines = String::from_utf8(body(&plain(HttpFraming::Ndjson), &events)).unwrap();
+            if !events.is_empty() {
+                prop_assert_eq!(lines.split_terminator('\n').collect::<Vec<_>>(), events.clone());
+            }
+            for event in &events {
+                prop_assert_eq!(decoded(&plain(HttpFraming::Ndjson), event.as_bytes()), event.as_bytes());
+            }
         }
     }
 
     /// *Scenario*: every status.
-    /// *Guarantees*: a listed status is success, other 2xx (some servers say 260 for "blocked") are not.
+    /// *Guarantees*: only the listed ones are deliveries, whatever the body; everything else follows the table.
     #[test]
-    fn every_status() {
-        let protocol = receiver(HttpFraming::Ndjson, &Auth::None);
-        for status in 100..=599 {
-            let expected = match status {
-                200 | 201 | 202 | 204 => "delivered",
-                408 | 425 | 429 | 500 | 502..=599 => "retry",
-                _ => "blocked",
-            };
-            let verdict = protocol.classify(1, &answer(status, "no"), SystemTime::UNIX_EPOCH);
-            assert_eq!(word(&verdict), expected, "status {status}");
+    fn every_status_has_its_verdict() {
+        for text in ["", "{}", "<html>"] {
+            check_every_status(&plain(HttpFraming::Ndjson), text, |status| {
+                [200, 201, 202, 204].contains(&status).then_some(Kind::Delivered)
+            });
         }
     }
 
-    /// *Scenario*: a 429 and a 503 with `Retry-After`. *Guarantees*: the wait is taken over.
+    /// *Scenario*: refusals that an operator can mend, one of them quoting every secret.
+    /// *Guarantees*: the reason names the setting, and no secret.
     #[test]
-    fn retry_after_is_taken_over() {
-        let protocol = receiver(HttpFraming::Ndjson, &Auth::None);
-        for status in [429, 503] {
-            let mut answer = answer(status, "");
-            answer.headers.insert("retry-after", HeaderValue::from_static("7"));
-            let verdict = protocol.classify(1, &answer, SystemTime::UNIX_EPOCH);
-            let seven_seconds = Some(std::time::Duration::from_secs(7));
-            assert!(matches!(verdict, Verdict::Retry { after, .. } if after == seven_seconds), "{verdict:?}");
+    fn reasons_name_the_setting() {
+        let mut extra_headers = HeaderMap::new();
+        extra_headers.insert("x-key", HeaderValue::from_static("header-secret"));
+        let auth = Auth::Basic { username: "me".to_owned(), password: Secret::new("pass-secret".to_owned()) };
+        let protocol = generic(HttpFraming::Ndjson, &extra_headers, &auth);
+        for (status, expected) in
+            [(401, "`auth`"), (404, "`url`"), (413, "`batch.max_bytes`"), (206, "`success_codes`")]
+        {
+            check_reason(&protocol, &answer(status, ""), expected);
         }
+        // The pair is base64 of `me:pass-secret`.
+        let echo =
+            answer(400, "header-secret pass-secret bWU6cGFzcy1zZWNyZXQ= /in/path-secret key=query-secret.");
+        check_reason(&protocol, &echo, "begins: *** *** *** *** ***.");
     }
 
-    /// *Scenario*: every kind of credentials.
-    /// *Guarantees*: the right header, which is shown nowhere.
+    /// *Scenario*: each kind of credentials, with headers of the operator's own.
+    /// *Guarantees*: the request carries them, marked as sensitive; `Debug` shows none.
     #[test]
-    fn credentials() {
-        let secret = || Secret::new("s3cret".to_owned());
+    fn requests_carry_credentials() {
+        let mut extra_headers = HeaderMap::new();
+        extra_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let secret = || Secret::new("pass-secret".to_owned());
         for (auth, name, expected) in [
-            (Auth::Bearer(secret()), "authorization", "Bearer s3cret"),
+            (Auth::None, header::CONTENT_TYPE, "text/plain"),
+            (Auth::Bearer(secret()), header::AUTHORIZATION, "Bearer pass-secret"),
             (
                 Auth::Basic { username: "me".to_owned(), password: secret() },
-                "authorization",
-                "Basic bWU6czNjcmV0",
+                header::AUTHORIZATION,
+                "Basic bWU6cGFzcy1zZWNyZXQ=",
             ),
-            (Auth::Header { name: "x-key".parse().unwrap(), value: secret() }, "x-key", "s3cret"),
+            (
+                Auth::Header { name: HeaderName::from_static("dd-api-key"), value: secret() },
+                HeaderName::from_static("dd-api-key"),
+                "pass-secret",
+            ),
         ] {
-            let protocol = receiver(HttpFraming::JsonArray, &auth);
+            let protocol = generic(HttpFraming::JsonArray, &extra_headers, &auth);
             let request = protocol.request().body(()).unwrap();
-            assert_eq!(request.headers()[name], expected);
-            let shown = format!("{request:?} {protocol:?} {auth:?}");
-            assert!(!shown.contains("s3cret") && !shown.contains("bWU6"), "{shown}");
+            assert_eq!(request.headers()[&name], expected);
+            assert!(request.headers()[&name].is_sensitive());
+            let shown = format!("{:?} {protocol:?} {auth:?}", request.headers());
+            assert!(!shown.contains("secret") && !shown.contains("bWU6"), "{shown}");
         }
+    }
+
+    /// *Scenario*: a token with a line end, as a file may give it.
+    /// *Guarantees*: it is refused with the name of the key and without the token.
+    #[test]
+    fn credentials_that_cannot_be_sent_are_refused() {
+        let url = Url::parse("https://receiver.example").unwrap();
+        let auth = Auth::Bearer(Secret::new("token\n".to_owned()));
+        let refused = HttpGeneric::new(&url, HttpFraming::Ndjson, &HeaderMap::new(), &auth, &[])
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("`bearer`") && !refused.contains("token"), "{refused}");
     }
 }

@@ -1,85 +1,84 @@
-//! One pure file for each protocol, and what they share.
+//! The protocols: how a request is laid out and what its answer means. Pure.
 
+mod answers;
 pub mod http_generic;
 pub mod sekoia;
 
-use std::{ops::Range, time::SystemTime};
+use std::ops::Range;
 
-use http::{StatusCode, header::RETRY_AFTER};
+use http::header::InvalidHeaderValue;
+use url::Url;
 
-use super::{Answer, Verdict};
-use crate::retry;
+/// The settings of an intake do not make a request.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Credentials in the URL would end up in logs on the way.
+    #[error("`url` holds a user name or a password; remove them, and use `auth` where the protocol has it")]
+    Credentials,
+    /// The URL cannot be requested.
+    #[error("`url` cannot be requested")]
+    Url(#[source] http::uri::InvalidUri),
+    /// A secret cannot be sent in a header.
+    #[error("`{key}` holds a character that cannot be sent in a header, a line end perhaps")]
+    Secret {
+        /// The key of the settings, below `auth`.
+        key: &'static str,
+        /// What HTTP says.
+        #[source]
+        source: InvalidHeaderValue,
+    },
+}
 
-/// At most this much of an answer's body is shown or kept.
-const BODY_SHOWN_BYTES: usize = 2 * 1024;
-
-/// Judges an answer by its status alone, for whatever a protocol has no rule of its own. `hint` is what an operator
-/// can do about a refusal, per status.
-///
-/// A 4xx is no proof that an event is bad: proxies and gateways answer 400, 403 and 407 for reasons of their own. The
-/// source is durable, so keeping everything costs nothing.
-pub(super) fn default_verdict(answer: &Answer, now: SystemTime, hint: &str) -> Verdict {
-    let status = answer.status;
-    let is_retried = matches!(status.as_u16(), 408 | 425 | 429)
-        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
-    if is_retried {
-        let header = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let after = header.and_then(|value| retry::retry_after(value, now));
-        return Verdict::Retry { after, reason: format!("the intake answered {status}") };
+/// A URL as a request wants it.
+fn request_uri(url: &Url) -> Result<http::Uri, RequestError> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(RequestError::Credentials);
     }
-    let meaning = match status.as_u16() {
-        300..=399 => "redirects are never followed: set `url` to where it leads",
-        400 | 422 => "the intake refuses the request",
-        401 | 403 => hint,
-        404 | 405 | 410 => "check `url`",
-        407 => "a proxy wants credentials",
-        411 | 415 => "the intake does not take this encoding: try `compression = \"none\"`",
-        413 => "the request is too large for the intake: lower `batch.max_bytes`",
-        501 => "the intake does not know this request: check `url`",
-        _ => "this answer is not known to mean that the events were accepted",
-    };
-    Verdict::Blocked { reason: format!("the intake answered {status}: {meaning}{}", shown_body(answer)) }
+    http::Uri::try_from(url.as_str()).map_err(RequestError::Url)
 }
 
-/// The beginning of an answer's body, for a message; nothing where it is empty.
-pub(super) fn shown_body(answer: &Answer) -> String {
-    let text = body_text(answer);
-    if text.is_empty() { String::new() } else { format!("; it says: {}", text.escape_debug()) }
+/// What stands around the events of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surround<'a> {
+    /// Before the first event.
+    pub(super) prefix: &'a [u8],
+    /// Between two events.
+    pub(super) separator: u8,
+    /// After the last event.
+    pub(super) suffix: &'a [u8],
 }
 
-/// The beginning of an answer's body.
-pub(super) fn body_text(answer: &Answer) -> String {
-    let shown = answer.body.get(..BODY_SHOWN_BYTES).unwrap_or(&answer.body);
-    String::from_utf8_lossy(shown).into_owned()
-}
+impl Surround<'_> {
+    /// The sizes of it.
+    pub(super) fn overhead(self) -> super::Overhead {
+        super::Overhead { fixed: self.prefix.len().saturating_add(self.suffix.len()), separator: 1 }
+    }
 
-/// Appends the events at `ranges`, with `separator` between two.
-pub(super) fn join(out: &mut Vec<u8>, events: &[u8], ranges: &[Range<usize>], separator: &[u8]) {
-    for (index, range) in ranges.iter().enumerate() {
-        if index > 0 {
-            out.extend_from_slice(separator);
+    /// The body with the events at `ranges`.
+    pub(super) fn assemble(self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+        let event_bytes = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
+        let mut body = Vec::with_capacity(self.overhead().body_length(ranges.len(), event_bytes));
+        body.extend_from_slice(self.prefix);
+        for (index, range) in ranges.iter().enumerate() {
+            if index > 0 {
+                body.push(self.separator);
+            }
+            body.extend_from_slice(events.get(range.clone()).unwrap_or_default());
         }
-        out.extend_from_slice(events.get(range.clone()).unwrap_or_default());
+        body.extend_from_slice(self.suffix);
+        body
+    }
+}
+
+/// Appends an event as one line, without its end. Line ends inside an event can only be white space between JSON
+/// tokens, or decoration in a text: they become spaces.
+pub(super) fn push_line(event: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(event);
+    for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r')) {
+        *byte = b' ';
     }
 }
 
 #[cfg(test)]
-pub(super) fn answer(status: u16, body: &str) -> Answer {
-    Answer {
-        status: StatusCode::from_u16(status).unwrap(),
-        headers: http::HeaderMap::new(),
-        body: bytes::Bytes::copy_from_slice(body.as_bytes()),
-    }
-}
-
-/// One word for a verdict, for tables in tests.
-#[cfg(test)]
-pub(super) fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Delivered => "delivered",
-        Verdict::Doubtful { .. } => "doubtful",
-        Verdict::Retry { .. } => "retry",
-        Verdict::Blocked { .. } => "blocked",
-        Verdict::Closed { .. } => "closed",
-    }
-}
+mod test_support;

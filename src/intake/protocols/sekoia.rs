@@ -1,51 +1,64 @@
-//! Sekoia.io, `POST /batch`: `{"intake_key":"...","jsons":["...",...]}`, each event a JSON text within a string
-//! (Sekoia.io documentation, "HTTPS ingestion").
+//! The Sekoia.io HTTPS intake, path `/batch`: `{"intake_key":"...","jsons":["<event>",...]}`, each event a string.
 
-use std::{ops::Range, time::SystemTime};
+use std::{borrow::Cow, fmt, ops::Range, time::SystemTime};
 
-use http::{HeaderValue, Method, header::CONTENT_TYPE, request};
+use http::{HeaderValue, Request, Uri, header};
 use serde::Deserialize;
 use url::Url;
 
-use super::{body_text, default_verdict, join, shown_body};
+use super::{
+    RequestError, Surround,
+    answers::{Advice, Redaction, default_verdict, name},
+    request_uri,
+};
 use crate::{
     event::{Event, json},
     intake::{Answer, Framing, Overhead, Protocol, Verdict},
     model::Secret,
 };
 
-const HINT: &str = "check `intake_key`";
+const ADVICE: Advice = Advice {
+    credentials: "check `intake_key`, and that its intake exists at Sekoia.io",
+    success: "check that `url` is the Sekoia.io intake",
+};
 
-/// The protocol, for one intake key.
-#[derive(Clone)]
+/// The protocol with one intake's key and address.
 pub struct Sekoia {
-    url: String,
-    /// `{"intake_key":"...","jsons":[`
-    head: Vec<u8>,
+    uri: Uri,
+    /// The body up to the first event, with the intake key.
+    prefix: Vec<u8>,
+    redaction: Redaction,
 }
 
-const TAIL: &[u8] = b"]}";
-
 impl Sekoia {
-    /// `base` is the intake's URL, with or without a slash at its end; `/batch` is added.
-    #[must_use]
-    pub fn new(base: &Url, intake_key: &Secret) -> Self {
-        let mut head = b"{\"intake_key\":".to_vec();
-        json::write_string(&mut head, intake_key.reveal());
-        head.extend_from_slice(b",\"jsons\":[");
-        Self { url: format!("{}/batch", base.as_str().trim_end_matches('/')), head }
+    /// For an intake below `base`, with or without a slash at its end.
+    ///
+    /// # Errors
+    /// [`RequestError`] where the address cannot be requested.
+    pub fn new(base: &Url, intake_key: &Secret) -> Result<Self, RequestError> {
+        let mut url = base.clone();
+        url.set_path(&format!("{}/batch", base.path().trim_end_matches('/')));
+        let mut prefix = br#"{"intake_key":"#.to_vec();
+        json::write_string(&mut prefix, intake_key.reveal());
+        prefix.extend_from_slice(br#","jsons":["#);
+        Ok(Self { uri: request_uri(&url)?, prefix, redaction: Redaction::new([intake_key.reveal()]) })
+    }
+
+    fn surround(&self) -> Surround<'_> {
+        Surround { prefix: &self.prefix, separator: b',', suffix: b"]}" }
     }
 }
 
-impl std::fmt::Debug for Sekoia {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sekoia").field("url", &self.url).finish_non_exhaustive()
+impl fmt::Debug for Sekoia {
+    /// Without the intake key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sekoia").field("host", &self.uri.host()).finish_non_exhaustive()
     }
 }
 
 impl Framing for Sekoia {
     fn overhead(&self) -> Overhead {
-        Overhead { fixed: self.head.len().saturating_add(TAIL.len()), separator: 1 }
+        self.surround().overhead()
     }
 
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
@@ -54,145 +67,184 @@ impl Framing for Sekoia {
         out.push(b'"');
     }
 
-    fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
-        let event_bytes = ranges.iter().map(Range::len).sum();
-        let mut body = Vec::with_capacity(self.overhead().body_length(ranges.len(), event_bytes));
-        body.extend_from_slice(&self.head);
-        join(&mut body, events, ranges, b",");
-        body.extend_from_slice(TAIL);
-        body
+    fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
+        serde_json::from_slice(encoded).map_or_else(|_| encoded.to_vec(), String::into_bytes)
     }
 
-    fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
-        serde_json::from_slice::<String>(encoded).map_or_else(|_| encoded.to_vec(), String::into_bytes)
+    fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
+        self.surround().assemble(events, ranges)
     }
+}
+
+/// The answer to a batch. Other keys are normal.
+#[derive(Deserialize)]
+struct Accepted<'a> {
+    /// An id for each accepted event.
+    #[serde(borrow)]
+    event_ids: Vec<Option<Cow<'a, str>>>,
 }
 
 impl Protocol for Sekoia {
-    fn request(&self) -> request::Builder {
-        request::Builder::new()
-            .method(Method::POST)
-            .uri(&self.url)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+    fn request(&self) -> http::request::Builder {
+        let json = HeaderValue::from_static("application/json");
+        Request::post(self.uri.clone()).header(header::CONTENT_TYPE, json)
     }
 
+    /// The status of an accepted batch is not documented beyond its class, so the ids decide: a success without them
+    /// may come from anything that answers on the way.
     fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict {
         if !answer.status.is_success() {
-            return default_verdict(answer, now, HINT);
+            return default_verdict(answer, now, ADVICE, &self.redaction);
         }
-        let blocked = |what: &str| Verdict::Blocked {
-            reason: format!("the intake answered {} {what}{}", answer.status, shown_body(answer)),
+        let blocked = |finding: &str| Verdict::Blocked {
+            reason: format!(
+                "{}, but {finding}: nothing counts as delivered; {}{}",
+                name(answer.status),
+                ADVICE.success,
+                self.redaction.quote(answer)
+            ),
         };
-        let Ok(accepted) = serde_json::from_slice::<Accepted>(&answer.body) else {
-            return blocked("without a list of event ids: is `url` that of a Sekoia.io intake?");
+        let Ok(Accepted { event_ids }) = serde_json::from_slice(&answer.body) else {
+            return blocked("the answer has no list `event_ids`");
         };
-        match accepted.event_ids.len() {
-            n_accepted if n_accepted == n_events => Verdict::Delivered,
-            n_accepted if n_accepted < n_events => Verdict::Doubtful {
-                accepted: n_accepted,
-                answer: (answer.status.as_u16(), body_text(answer)),
-            },
-            _ => blocked("with more event ids than there were events"),
+        if event_ids.len() > n_events {
+            return blocked(&format!("the answer has {} ids for {n_events} events", event_ids.len()));
+        }
+        match event_ids.iter().flatten().count() {
+            accepted if accepted == n_events => Verdict::Delivered,
+            accepted => Verdict::Doubtful { accepted, answer: self.redaction.keep(answer) },
         }
     }
-}
-
-/// The answer; other keys occur.
-#[derive(Deserialize)]
-struct Accepted {
-    event_ids: Vec<serde::de::IgnoredAny>,
 }
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        intake::protocols::{answer, word},
-        model::{EventId, RecordKey, Span},
+    use crate::intake::protocols::test_support::{
+        Kind, answer, body, check_every_status, check_reason, decoded, kind,
     };
 
+    const KEY: &str = "00000000-0000-4000-8000-000000000000";
+
     fn sekoia(base: &str) -> Sekoia {
-        Sekoia::new(
-            &Url::parse(base).unwrap(),
-            &Secret::new("00000000-0000-4000-8000-000000000000".to_owned()),
-        )
+        Sekoia::new(&Url::parse(base).unwrap(), &Secret::new(KEY.to_owned())).unwrap()
     }
 
-    fn body(protocol: &Sekoia, texts: &[&str]) -> Vec<u8> {
-        let mut encoded = Vec::new();
-        let mut ranges = Vec::new();
-        for text in texts {
-            let id = EventId { record: RecordKey::new(0), ordinal: 0 };
-            let event = Event { id, record: Span { from: 0, to: 1 }, time_ms: 0, body: text.as_bytes() };
-            let start = encoded.len();
-            protocol.encode_event(&event, &mut encoded);
-            ranges.push(start..encoded.len());
-        }
-        let body = protocol.assemble(&encoded, &ranges);
-        let event_bytes = encoded.len();
-        assert_eq!(body.len(), protocol.overhead().body_length(texts.len(), event_bytes));
-        for (range, text) in ranges.into_iter().zip(texts) {
-            assert_eq!(protocol.decode_event(&encoded[range]), text.as_bytes());
-        }
-        body
-    }
-
-    /// *Scenario*: two events, bases with and without a slash.
-    /// *Guarantees*: the documented body, byte for byte, to the documented path; the key is nowhere but in the body.
+    /// *Scenario*: two events, one of them with an escape of its own.
+    /// *Guarantees*: the body is the documented one, byte for byte.
     #[test]
-    fn the_documented_request() {
-        let protocol = sekoia("https://intake.sekoia.io");
-        expect_test::expect![[
-            r#"{"intake_key":"00000000-0000-4000-8000-000000000000","jsons":["{\"a\":\"\\n\"}","{}"]}"#
-        ]]
-        .assert_eq(&String::from_utf8(body(&protocol, &[r#"{"a":"\n"}"#, "{}"])).unwrap());
-        for base in [
-            "https://intake.fra2.sekoia.io/api/v1/intake-http",
-            "https://intake.fra2.sekoia.io/api/v1/intake-http/",
-        ] {
-            let request = sekoia(base).request().body(()).unwrap();
-            assert_eq!(request.uri(), "https://intake.fra2.sekoia.io/api/v1/intake-http/batch");
-            assert!(!format!("{request:?} {:?}", sekoia(base)).contains("00000000"));
-        }
+    fn body_is_the_documented_one() {
+        let events = [r#"{"time":"2025-04-30T09:07:40+00:00","flow.0":"1,2"}"#, r#"{"rule":"a\\b"}"#];
+        let text = String::from_utf8(body(&sekoia("https://intake.sekoia.io"), &events)).unwrap();
+        expect![[r#"{"intake_key":"00000000-0000-4000-8000-000000000000","jsons":["{\"time\":\"2025-04-30T09:07:40+00:00\",\"flow.0\":\"1,2\"}","{\"rule\":\"a\\\\b\"}"]}"#]]
+            .assert_eq(&text);
     }
 
     proptest! {
-        /// *Scenario*: any texts. *Guarantees*: the accounted length is the body's, and the receiver gets the texts.
+        /// *Scenario*: any events, an empty batch among them, and a key that needs escaping.
+        /// *Guarantees*: the announced length is the real one, the body is JSON, and every event comes back.
         #[test]
-        fn any_texts(texts in prop::collection::vec(any::<String>(), 0..8)) {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let parsed: serde_json::Value = serde_json::from_slice(&body(&sekoia("https://x"), &texts)).unwrap();
-            prop_assert_eq!(&parsed["jsons"], &serde_json::json!(texts));
+        fn length_is_exact(events in proptest::collection::vec("(?s)[\\x00-\\x7f\\PC]{0,30}", 0..6)) {
+            let url = Url::parse("https://intake.sekoia.io").unwrap();
+            let protocol = Sekoia::new(&url, &Secret::new("k\"\\\u{e9}\n".to_owned())).unwrap();
+            let parsed: serde_json::Value = serde_json::from_slice(&body(&protocol, &events)).unwrap();
+            prop_assert_eq!(&parsed["intake_key"], "k\"\\\u{e9}\n");
+            prop_assert_eq!(&parsed["jsons"], &serde_json::json!(events));
+            for text in &events {
+                prop_assert_eq!(decoded(&protocol, text.as_bytes()), text.as_bytes());
+            }
         }
     }
 
-    /// *Scenario*: every status, and every kind of body, for a batch of two events.
-    /// *Guarantees*: only a list of two ids means delivered; nothing unknown is ever taken for success.
+    /// *Scenario*: every status, with ids for both events, with ids for one, and with a page of HTML.
+    /// *Guarantees*: only successes count the ids; everything else follows the table.
     #[test]
-    fn every_answer() {
-        let protocol = sekoia("https://x");
-        let judge = |status, body: &str| protocol.classify(2, &answer(status, body), SystemTime::UNIX_EPOCH);
-        for status in 100..=599 {
-            let expected = match status {
-                200..=299 => "delivered",
-                408 | 425 | 429 | 500 | 502..=599 => "retry",
-                _ => "blocked",
-            };
-            assert_eq!(word(&judge(status, r#"{"event_ids":["a","b"]}"#)), expected, "status {status}");
-        }
-        for (body, expected) in [
-            (r#"{"received":true,"event_ids":["a","b"]}"#, "delivered"),
-            (r#"{"event_ids":["a"]}"#, "doubtful"),
-            (r#"{"event_ids":[]}"#, "doubtful"),
-            (r#"{"event_ids":["a","b","c"]}"#, "blocked"),
-            (r#"{"event_id":"a"}"#, "blocked"),
-            ("{}", "blocked"),
-            ("<html>hello</html>", "blocked"),
-            ("", "blocked"),
+    fn every_status_has_its_verdict() {
+        let protocol = sekoia("https://intake.sekoia.io");
+        let success = |kind| move |status| (200..=299).contains(&status).then_some(kind);
+        check_every_status(&protocol, r#"{"event_ids":["a","b"]}"#, success(Kind::Delivered));
+        check_every_status(&protocol, r#"{"event_ids":["a"]}"#, success(Kind::Doubtful(1)));
+        check_every_status(&protocol, "<html>", success(Kind::Blocked));
+    }
+
+    /// *Scenario*: successes with every shape of body, for two events.
+    /// *Guarantees*: only a list with an id for each event is a delivery; what proves nothing blocks.
+    #[test]
+    fn ids_decide() {
+        let protocol = sekoia("https://intake.sekoia.io");
+        for (text, expected) in [
+            (r#"{"event_ids":["a","b"]}"#, Kind::Delivered),
+            (r#"{"received":true,"event_ids":["a","b"],"more":{}}"#, Kind::Delivered),
+            (r#"{"event_ids":["\u0061","b"]}"#, Kind::Delivered),
+            (r#"{"event_ids":[]}"#, Kind::Doubtful(0)),
+            (r#"{"event_ids":["a"]}"#, Kind::Doubtful(1)),
+            (r#"{"event_ids":["a",null]}"#, Kind::Doubtful(1)),
+            (r#"{"event_ids":["a","b","c"]}"#, Kind::Blocked),
+            (r#"{"event_ids":["a",2]}"#, Kind::Blocked),
+            (r#"{"event_ids":2}"#, Kind::Blocked),
+            (r#"{"event_id":"a"}"#, Kind::Blocked),
+            (r#"{"event_ids":["a","b"]"#, Kind::Blocked),
+            (r#"["a","b"]"#, Kind::Blocked),
+            ("", Kind::Blocked),
         ] {
-            assert_eq!(word(&judge(200, body)), expected, "body {body}");
+            assert_eq!(
+                kind(&protocol.classify(2, &answer(200, text), SystemTime::UNIX_EPOCH)),
+                expected,
+                "{text}"
+            );
         }
+    }
+
+    /// *Scenario*: refusals that an operator can mend, one of them quoting the intake key.
+    /// *Guarantees*: the reason names the setting, and never the key.
+    #[test]
+    fn reasons_name_the_setting() {
+        let protocol = sekoia("https://intake.sekoia.io");
+        for (status, expected) in [
+            (401, "`intake_key`"),
+            (403, "`intake_key`"),
+            (404, "`url`"),
+            (413, "`batch.max_bytes`"),
+            (204, "`url`"),
+        ] {
+            check_reason(&protocol, &answer(status, ""), expected);
+        }
+        let echo = answer(401, &format!("unknown key {KEY}"));
+        check_reason(&protocol, &echo, "unknown key ***");
+        let in_doubt = answer(200, &format!(r#"{{"event_ids":[],"key":"{KEY}"}}"#));
+        let Verdict::Doubtful { answer: kept, .. } = protocol.classify(2, &in_doubt, SystemTime::UNIX_EPOCH)
+        else {
+            panic!("not in doubt");
+        };
+        assert_eq!(kept, (200, r#"{"event_ids":[],"key":"***"}"#.to_owned()));
+    }
+
+    /// *Scenario*: base addresses with and without a path, a slash at the end, a port.
+    /// *Guarantees*: the path is `/batch` below the base; neither the request's head nor `Debug` holds the key; an
+    /// address with credentials is refused.
+    #[test]
+    fn requests_go_below_the_base() {
+        for (base, expected) in [
+            ("https://intake.sekoia.io", "https://intake.sekoia.io/batch"),
+            ("https://intake.sekoia.io/", "https://intake.sekoia.io/batch"),
+            (
+                "https://intake.fra2.sekoia.io/api/v1/intake-http",
+                "https://intake.fra2.sekoia.io/api/v1/intake-http/batch",
+            ),
+            ("https://localhost:8443/a/", "https://localhost:8443/a/batch"),
+        ] {
+            let protocol = sekoia(base);
+            let request = protocol.request().body(()).unwrap();
+            assert_eq!(request.uri().to_string(), expected);
+            assert_eq!(request.method(), http::Method::POST);
+            let shown = format!("{request:?} {protocol:?}");
+            assert!(!shown.contains(KEY), "{shown}");
+        }
+        let with_password = Url::parse("https://user:pass@intake.sekoia.io").unwrap();
+        let refused = Sekoia::new(&with_password, &Secret::new(KEY.to_owned())).unwrap_err();
+        assert!(matches!(refused, RequestError::Credentials), "{refused:?}");
     }
 }

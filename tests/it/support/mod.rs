@@ -1,6 +1,10 @@
 //! What several tests need: the real servers and programs that they start, and ways to wait for them.
 
 pub(crate) mod azurite;
+pub(crate) mod blob_writer;
 pub(crate) mod convert;
+pub(crate) mod examples;
+pub(crate) mod memory_store;
 pub(crate) mod processes;
+pub(crate) mod scripted_server;
 pub(crate) mod tls;

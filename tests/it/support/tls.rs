@@ -1,1 +1,45 @@
 //! Certificates made for one test run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+/// An authority of its own, and a server's certificate from it for `127.0.0.1` and `localhost`.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    /// The authority's certificate.
+    pub(crate) ca_pem: String,
+    /// The server's certificate.
+    pub(crate) certificate_pem: String,
+    /// The server's key.
+    pub(crate) key_pem: String,
+}
+
+impl Certificates {
+    /// Makes them anew: no two authorities know each other.
+    pub(crate) fn new() -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "flowlogd test authority");
+        let authority_key = KeyPair::generate().unwrap();
+        let ca_pem = authority.self_signed(&authority_key).unwrap().pem();
+
+        let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let server_key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(authority, authority_key);
+        let certificate_pem = server.signed_by(&server_key, &issuer).unwrap().pem();
+
+        Self { ca_pem, certificate_pem, key_pem: server_key.serialize_pem() }
+    }
+
+    /// Writes the server's certificate and key as PEM files into a directory; returns where they lie.
+    pub(crate) fn write_to(&self, directory: &Path) -> (PathBuf, PathBuf) {
+        let (certificate_file, key_file) = (directory.join("server.pem"), directory.join("server.key"));
+        fs::write(&certificate_file, &self.certificate_pem).unwrap();
+        fs::write(&key_file, &self.key_pem).unwrap();
+        (certificate_file, key_file)
+    }
+}

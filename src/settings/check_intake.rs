@@ -1,0 +1,275 @@
+//! Checks an intake: where it is, how events are framed for it, and what authorises them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::{
+    Intake, Sink,
+    check::{CONNECT_TIMEOUT, MEMORY, check_range, check_roots, check_url, require_positive},
+    error::Report,
+    key_path::KeyPath,
+    schema::{self, HeaderText},
+};
+use crate::{
+    batch::BatchLimits,
+    event::EventFormat,
+    http,
+    intake::http_intake::{self, Auth, Compression, HttpFraming, ProtocolConfig},
+    model::Secret,
+};
+
+/// An intake that has not answered for a minute is tried again: the events are still in the blob.
+const INTAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Sekoia.io refuses a larger body.
+const SEKOIA_MAX_BYTES: usize = 10_485_760;
+/// More requests than this at once only queue at the receiving end.
+const MOST_IN_FLIGHT: u64 = 64;
+/// More than this is no limit any more.
+const MOST_REQUESTS_PER_SECOND: u64 = 1_000_000;
+/// As many events as a batch can hold at all.
+const MOST_EVENTS: u64 = 1_000_000;
+/// Headers that the client sets itself; two of one would change how the body is read.
+const RESERVED_HEADERS: [&str; 11] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// Checks one intake; what is wrong goes into the report.
+pub(super) fn check_intake(name: String, intake: schema::Intake, report: &mut Report) -> Option<Intake> {
+    let table = KeyPath::new(["intakes", &name]);
+    let protocol = intake.protocol.clone().unwrap_or_default();
+    let event_format = check_event_format(&table, &intake, &protocol, report);
+    let batch = check_batch(&table, &intake.batch, &protocol, report);
+    // A pipe takes one write at a time.
+    let max_in_flight = intake
+        .max_in_flight
+        .map_or(1, |number| check_range(&table.child("max_in_flight"), number, 1, MOST_IN_FLIGHT, report));
+    let requests_per_second = intake.requests_per_second.map(|number| {
+        let key = table.child("requests_per_second");
+        u32::try_from(check_range(&key, number, 1, MOST_REQUESTS_PER_SECOND, report)).unwrap_or(u32::MAX)
+    });
+    let sink = match protocol.as_str() {
+        "stdout" => Sink::Stdout,
+        _ => Sink::Http(check_http(&table, intake, &protocol, report)?),
+    };
+    Some(Intake { name, sink, event_format, batch, max_in_flight, requests_per_second })
+}
+
+fn check_event_format(
+    table: &KeyPath,
+    intake: &schema::Intake,
+    protocol: &str,
+    report: &mut Report,
+) -> EventFormat {
+    if intake.provenance && intake.event_format != schema::EventFormat::Flow {
+        report.reject(
+            &table.child("provenance"),
+            "is for event_format \"flow\" only",
+            "remove it; ecs always has it",
+        );
+    }
+    if !intake.enrich && intake.event_format != schema::EventFormat::Ecs {
+        report.reject(&table.child("enrich"), "is for event_format \"ecs\" only", "remove it");
+    }
+    match intake.event_format {
+        schema::EventFormat::Flow => EventFormat::Flow { provenance: intake.provenance },
+        schema::EventFormat::Ecs => EventFormat::Ecs { enrich: intake.enrich },
+        schema::EventFormat::Text => {
+            if protocol != "stdout" {
+                report.reject(
+                    &table.child("event_format"),
+                    "\"text\" is for protocol \"stdout\" only",
+                    "give flow or ecs",
+                );
+            }
+            EventFormat::Text
+        }
+    }
+}
+
+fn check_batch(table: &KeyPath, batch: &schema::Batch, protocol: &str, report: &mut Report) -> BatchLimits {
+    let batch_table = table.child("batch");
+    let most_bytes = if protocol == "sekoia" { SEKOIA_MAX_BYTES } else { MEMORY };
+    let max_bytes = batch.max_bytes.0;
+    if max_bytes == 0 || max_bytes > most_bytes {
+        let message = format!("{max_bytes} bytes is out of range");
+        report.reject(
+            &batch_table.child("max_bytes"),
+            message,
+            format!("give at most {most_bytes} bytes, and more than 0"),
+        );
+    }
+    require_positive(&batch_table.child("max_age"), batch.max_age.0, report);
+    BatchLimits {
+        max_bytes,
+        max_events: check_range(&batch_table.child("max_events"), batch.max_events, 1, MOST_EVENTS, report),
+        max_age: batch.max_age.0,
+    }
+}
+
+fn check_http(
+    table: &KeyPath,
+    intake: schema::Intake,
+    protocol: &str,
+    report: &mut Report,
+) -> Option<http_intake::Config> {
+    let url_key = table.child("url");
+    let is_generic = protocol == "http";
+    let url = match intake.url.as_deref() {
+        Some(text) => check_url(&url_key, text, is_generic, intake.allow_http.unwrap_or_default(), report),
+        None => {
+            report.reject(&url_key, "is missing", "give the full URL that takes the events");
+            None
+        }
+    };
+    let extra_roots_pem = intake.ca_file.and_then(|path| check_roots(&table.child("ca_file"), path, report));
+    let protocol_config = if is_generic {
+        let framing = match intake.framing {
+            Some(schema::Framing::JsonArray) => HttpFraming::JsonArray,
+            Some(schema::Framing::Ndjson) | None => HttpFraming::Ndjson,
+        };
+        let headers = check_headers(&table.child("headers"), &intake.headers, report);
+        let auth =
+            intake.auth.map_or(Some(Auth::None), |auth| check_auth(&table.child("auth"), auth, report));
+        let success_codes = check_success_codes(&table.child("success_codes"), intake.success_codes, report);
+        ProtocolConfig::Http { framing, headers, auth: auth?, success_codes }
+    } else {
+        ProtocolConfig::Sekoia { intake_key: check_intake_key(table, intake.intake_key, report)? }
+    };
+    Some(http_intake::Config {
+        protocol: protocol_config,
+        url: url?,
+        compression: match intake.compression {
+            Some(schema::Compression::None) => Compression::None,
+            Some(schema::Compression::Gzip) | None => Compression::Gzip,
+        },
+        http: http::Config {
+            extra_roots_pem,
+            connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: INTAKE_TIMEOUT,
+            total_timeout: Some(INTAKE_TIMEOUT),
+        },
+    })
+}
+
+fn check_intake_key(table: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {
+    if secret.is_none() {
+        let key = table.child("intake_key");
+        let remedy =
+            format!("give intake_key_file, {} or the credential {}.intake_key", key.variable(), table.last());
+        report.reject(&key, "is missing", remedy);
+    }
+    secret
+}
+
+fn check_headers(table: &KeyPath, headers: &BTreeMap<String, HeaderText>, report: &mut Report) -> HeaderMap {
+    let mut checked = HeaderMap::new();
+    for (name, HeaderText(text)) in headers {
+        let key = table.child(name);
+        if let (Some(header_name), Some(value)) =
+            (check_header_name(&key, name, report), header_value(&key, text, report))
+        {
+            checked.insert(header_name, value);
+        }
+    }
+    checked
+}
+
+fn check_header_name(key: &KeyPath, name: &str, report: &mut Report) -> Option<HeaderName> {
+    let Ok(header_name) = HeaderName::try_from(name) else {
+        report.reject(
+            key,
+            format!("\"{name}\" is not the name of a header"),
+            "use letters, digits and hyphens",
+        );
+        return None;
+    };
+    if RESERVED_HEADERS.contains(&header_name.as_str()) {
+        report.reject(key, format!("flowlogd sets the header {header_name} itself"), "remove it");
+        return None;
+    }
+    Some(header_name)
+}
+
+/// A header's value, which no `Debug` shows.
+fn header_value(key: &KeyPath, text: &Secret, report: &mut Report) -> Option<HeaderValue> {
+    if let Ok(mut value) = HeaderValue::from_str(text.reveal()) {
+        value.set_sensitive(true);
+        return Some(value);
+    }
+    report.reject(key, "cannot stand in a header", "use visible ASCII letters, without line ends");
+    None
+}
+
+fn check_auth(table: &KeyPath, auth: schema::Auth, report: &mut Report) -> Option<Auth> {
+    match (auth.bearer, auth.basic, auth.header) {
+        (None, None, None) => Some(Auth::None),
+        (Some(token), None, None) => {
+            header_value(&table.child("bearer"), &token, report)?;
+            Some(Auth::Bearer(token))
+        }
+        (None, Some(basic), None) => check_basic(&table.child("basic"), basic, report),
+        (None, None, Some(header)) => {
+            let (name_key, value_key) =
+                (table.child("header").child("name"), table.child("header").child("value"));
+            let name = required(&name_key, header.name, report);
+            let name = name.and_then(|text| check_header_name(&name_key, &text, report));
+            let value = required(&value_key, header.value, report);
+            let value = value.filter(|text| header_value(&value_key, text, report).is_some());
+            Some(Auth::Header { name: name?, value: value? })
+        }
+        _ => {
+            report.reject(table, "names more than one of bearer, basic and header", "keep one of them");
+            None
+        }
+    }
+}
+
+fn check_basic(table: &KeyPath, basic: schema::Basic, report: &mut Report) -> Option<Auth> {
+    let username_key = table.child("username");
+    let username = required(&username_key, basic.username, report);
+    let password = required(&table.child("password"), basic.password, report);
+    if username.as_ref().is_some_and(|name| name.contains(':')) {
+        report.reject(
+            &username_key,
+            "has a colon, which basic authentication cannot carry",
+            "use another user",
+        );
+        return None;
+    }
+    Some(Auth::Basic { username: username?, password: password? })
+}
+
+fn required<T>(key: &KeyPath, value: Option<T>, report: &mut Report) -> Option<T> {
+    if value.is_none() {
+        report.reject(key, "is missing", format!("set it, or {}", key.variable()));
+    }
+    value
+}
+
+fn check_success_codes(key: &KeyPath, codes: Option<Vec<u64>>, report: &mut Report) -> Vec<StatusCode> {
+    let written = codes.unwrap_or_default();
+    let checked: Vec<StatusCode> = written
+        .iter()
+        .filter_map(|code| u16::try_from(*code).ok().and_then(|number| StatusCode::from_u16(number).ok()))
+        .filter(StatusCode::is_success)
+        .collect();
+    if checked.is_empty() || checked.len() != written.len() {
+        report.reject(
+            key,
+            "must be statuses from 200 to 299",
+            "any other status says that the events were not taken",
+        );
+    }
+    checked
+}

@@ -1,0 +1,240 @@
+//! The state store in one SQLite file, `state.sqlite3` in the state directory.
+//!
+//! WAL with `synchronous=FULL`: what is committed survives a power cut. SQLite's own checks miss single flipped bits,
+//! so every row carries a checksum of its content; doubt is an error that names the row, never "no position".
+
+mod frontiers;
+mod lock;
+mod names;
+mod positions;
+mod quarantine;
+mod report;
+mod reset;
+mod rows;
+mod schema;
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{Commit, FirstHour, StateStore, StoreError};
+use crate::{
+    checkpoint::{Frontier, Position},
+    model::{Hour, HourlyBlob, Scope},
+};
+
+pub use quarantine::QuarantineEntry;
+pub use report::{ScopeSummary, StoredPosition};
+pub use reset::{ResetCounts, ResetFilter};
+
+use lock::Lock;
+use rows::{RESTORE, RowError};
+
+const DATABASE_FILE: &str = "state.sqlite3";
+
+/// Readers of other processes hold SQLite's locks for moments only.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The state in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    /// The database file, for messages.
+    file: String,
+    /// Whether SQLite's own check of the whole file has passed.
+    checked: bool,
+    /// `None` where the store only reads.
+    _lock: Option<Lock>,
+}
+
+impl SqliteStore {
+    /// Opens the state for its one owner. Creates directory and file where there are none, and migrates an older file
+    /// after a backup beside it.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; the file was not changed then.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(|source| StoreError::Io {
+            operation: format!("create the state directory {}", state_dir.display()),
+            source: source.into(),
+        })?;
+        let lock = Lock::take(state_dir)?;
+        let path = state_dir.join(DATABASE_FILE);
+        if !is_there(&path)? {
+            let log = state_dir.join(format!("{DATABASE_FILE}-wal"));
+            if is_there(&log)? {
+                return Err(StoreError::Corrupt {
+                    file: path.display().to_string(),
+                    what: String::from("the state (its write-ahead log is there, the file itself is not)"),
+                    way_out: RESTORE.to_owned(),
+                });
+            }
+            schema::create(state_dir, &path)?;
+        }
+        let file = path.display().to_string();
+        // A file of a newer version, or not ours, must stay as it is: so it is looked at without write access first.
+        drop(connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let failed = |error: rusqlite::Error| RowError::from(error).into_store_error(&file, "set up SQLite");
+        let mode: String = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+            .map_err(failed)?;
+        if mode != "wal" {
+            return Err(StoreError::Io {
+                operation: format!("set up SQLite in {file}"),
+                source: format!("the file system has no write-ahead log (journal mode is {mode})").into(),
+            });
+        }
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        schema::migrate(&mut connection, state_dir, &path, schema::MIGRATIONS)?;
+        schema::sync_directory(state_dir)?;
+        Self { connection, file, checked: false, _lock: Some(lock) }.with_names_verified()
+    }
+
+    /// Opens the state to look at it, beside a running owner too. Creates nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a missing file is an error.
+    pub fn open_read_only(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = state_dir.join(DATABASE_FILE);
+        if !is_there(&path)? {
+            return Err(StoreError::Io {
+                operation: format!(
+                    "find the state: {} has no {DATABASE_FILE}; has flowlogd run with this state directory?",
+                    state_dir.display()
+                ),
+                source: std::io::Error::from(std::io::ErrorKind::NotFound).into(),
+            });
+        }
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let file = path.display().to_string();
+        Self { connection, file, checked: false, _lock: None }.with_names_verified()
+    }
+
+    /// Lets SQLite check the whole file, once. The first commit does so by itself; a caller may do it earlier, off
+    /// the threads that wait for the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says.
+    pub fn quick_check(&mut self) -> Result<(), StoreError> {
+        if self.checked {
+            return Ok(());
+        }
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| self.error("check the file", error.into()))?;
+        if found != "ok" {
+            let what = format!("the database ({found})");
+            return Err(self.error("check the file", RowError::Damaged { what, way_out: RESTORE }));
+        }
+        self.checked = true;
+        Ok(())
+    }
+
+    fn with_names_verified(self) -> Result<Self, StoreError> {
+        names::verify(&self.connection).map_err(|error| self.error("read the names", error))?;
+        Ok(self)
+    }
+
+    fn error(&self, operation: &str, error: RowError) -> StoreError {
+        error.into_store_error(&self.file, operation)
+    }
+
+    /// Runs `change` in a transaction that is on stable storage when this returns, or has changed nothing.
+    fn transact<T>(
+        &mut self,
+        operation: &str,
+        change: impl FnOnce(&Connection) -> Result<T, RowError>,
+    ) -> Result<T, StoreError> {
+        self.quick_check()?;
+        let in_transaction = |connection: &mut Connection| -> Result<T, RowError> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = change(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        in_transaction(&mut self.connection).map_err(|error| error.into_store_error(&self.file, operation))
+    }
+}
+
+impl StateStore for SqliteStore {
+    fn first_hour(&mut self, scope: &Scope, proposed: FirstHour) -> Result<FirstHour, StoreError> {
+        let read = |connection: &Connection| -> Result<Option<FirstHour>, RowError> {
+            let Some(ids) = names::find_scope(connection, scope)? else { return Ok(None) };
+            frontiers::first_hour(connection, scope, ids)
+        };
+        if let Some(stored) =
+            read(&self.connection).map_err(|error| self.error("read a first hour", error))?
+        {
+            return Ok(stored);
+        }
+        self.transact("store a first hour", |connection| {
+            let ids = names::intern_scope(connection, scope)?;
+            frontiers::store_first_hour(connection, scope, ids, proposed)
+        })?;
+        Ok(proposed)
+    }
+
+    fn frontiers(&mut self, scope: &Scope) -> Result<Vec<(String, Frontier)>, StoreError> {
+        let read = || {
+            let Some(ids) = names::find_scope(&self.connection, scope)? else { return Ok(Vec::new()) };
+            frontiers::of_scope(&self.connection, scope, ids)
+        };
+        read().map_err(|error| self.error("read the frontiers", error))
+    }
+
+    fn positions(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        hour: Hour,
+    ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
+        let read = || {
+            let Some(ids) = names::find_scope(&self.connection, scope)? else { return Ok(Vec::new()) };
+            positions::of_hour(&self.connection, scope, ids, root, hour)
+        };
+        read().map_err(|error| self.error("read the positions", error))
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let scope = &commit.scope;
+        self.transact("commit", |connection| {
+            let ids = names::intern_scope(connection, scope)?;
+            for change in &commit.positions {
+                positions::change(connection, scope, ids, change)?;
+            }
+            for (blob, rejected) in &commit.rejected {
+                quarantine::insert(connection, scope, ids, blob, rejected)?;
+            }
+            for (root, frontier) in &commit.frontiers {
+                frontiers::replace(connection, scope, ids, root, frontier)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Opens an existing file and checks whose it is.
+fn connect(path: &PathBuf, access: OpenFlags) -> Result<Connection, StoreError> {
+    let file = path.display().to_string();
+    let failed = |error: rusqlite::Error| RowError::from(error).into_store_error(&file, "open the state");
+    let connection =
+        Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    schema::version(&connection, &file, schema::MIGRATIONS)?;
+    Ok(connection)
+}
+
+fn is_there(path: &Path) -> Result<bool, StoreError> {
+    path.try_exists().map_err(|source| StoreError::Io {
+        operation: format!("look for {}", path.display()),
+        source: source.into(),
+    })
+}

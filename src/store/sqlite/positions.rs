@@ -1,0 +1,188 @@
+//! The rows of positions.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{
+    names::{ScopeIds, blob_of, find_root, intern_root, stored_leaf},
+    rows::{RowError, RowSum, unsigned},
+};
+use crate::{
+    checkpoint::{ContextHash, Position, SeenThrough, TailState},
+    model::{ETag, Hour, HourlyBlob, Scope},
+    store::PositionChange,
+};
+
+/// The columns after the key, as every query of this table selects them.
+pub(super) const COLUMNS: &str = "offset, context, etag, length, tail, crc";
+
+/// A position as it is stored.
+#[derive(Debug, PartialEq)]
+struct Columns {
+    offset: Option<i64>,
+    context: Option<i64>,
+    etag: Option<String>,
+    length: Option<i64>,
+    tail: Option<i64>,
+}
+
+impl Columns {
+    fn of(position: &Position) -> Result<Self, RowError> {
+        let offset = position.bytes().map(i64::try_from).transpose()?;
+        let context = position.offset.map(|(_, context)| context.number().cast_signed());
+        let seen = position.seen.as_ref();
+        Ok(Self {
+            offset,
+            context,
+            etag: seen.map(|seen| seen.etag.as_str().to_owned()),
+            length: seen.map(|seen| i64::try_from(seen.length)).transpose()?,
+            tail: seen.map(|seen| match seen.tail {
+                TailState::Clean => 0,
+                TailState::Incomplete => 1,
+                TailState::Quarantined => 2,
+            }),
+        })
+    }
+
+    /// `None` where the columns contradict each other.
+    fn position(self) -> Option<Position> {
+        let offset = match (self.offset, self.context) {
+            (None, None) => None,
+            (Some(offset), Some(context)) => {
+                Some((unsigned(offset).ok()?, ContextHash::from_number(context.cast_unsigned())))
+            }
+            (Some(_), None) | (None, Some(_)) => return None,
+        };
+        let seen = match (self.etag, self.length, self.tail) {
+            (None, None, None) => None,
+            (Some(etag), Some(length), Some(tail)) => Some(SeenThrough {
+                etag: ETag::new(&etag),
+                length: unsigned(length).ok()?,
+                tail: match tail {
+                    0 => TailState::Clean,
+                    1 => TailState::Incomplete,
+                    2 => TailState::Quarantined,
+                    _ => return None,
+                },
+            }),
+            (_, _, _) => return None,
+        };
+        Some(Position { offset, seen })
+    }
+
+    fn sum(&self, scope: &Scope, root: &str, hour: i64, leaf: &str) -> i64 {
+        RowSum::of("position")
+            .scope(scope)
+            .text(root)
+            .number(hour)
+            .text(leaf)
+            .optional_number(self.offset)
+            .optional_number(self.context)
+            .optional_text(self.etag.as_deref())
+            .optional_number(self.length)
+            .optional_number(self.tail)
+            .finish()
+    }
+}
+
+/// Reads [`COLUMNS`], which start at column `first`, and checks them.
+pub(super) fn checked(
+    row: &Row<'_>,
+    first: usize,
+    scope: &Scope,
+    root: &str,
+    hour: i64,
+    leaf: &str,
+) -> Result<(HourlyBlob, Position), RowError> {
+    let blob = blob_of(root, Hour::from_number(hour), leaf)?;
+    let damaged =
+        || RowError::row(format!("the position of intake {} in blob {}", scope.intake, blob.name()));
+    let columns = || -> rusqlite::Result<Columns> {
+        Ok(Columns {
+            offset: row.get(first)?,
+            context: row.get(first.saturating_add(1))?,
+            etag: row.get(first.saturating_add(2))?,
+            length: row.get(first.saturating_add(3))?,
+            tail: row.get(first.saturating_add(4))?,
+        })
+    };
+    let columns = columns().map_err(|_error| damaged())?;
+    if row.get::<_, i64>(first.saturating_add(5))? != columns.sum(scope, root, hour, leaf) {
+        return Err(damaged());
+    }
+    let position = columns.position().ok_or_else(damaged)?;
+    Ok((blob, position))
+}
+
+pub(super) fn of_hour(
+    connection: &Connection,
+    scope: &Scope,
+    ids: ScopeIds,
+    root: &str,
+    hour: Hour,
+) -> Result<Vec<(HourlyBlob, Position)>, RowError> {
+    let Some(root_id) = find_root(connection, ids.source, root)? else { return Ok(Vec::new()) };
+    let sql = format!(
+        "SELECT leaf, {COLUMNS} FROM position WHERE intake = ?1 AND root = ?2 AND hour = ?3 ORDER BY leaf"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query((ids.intake, root_id, hour.number()))?;
+    let mut positions = Vec::new();
+    while let Some(row) = rows.next()? {
+        positions.push(checked(row, 1, scope, root, hour.number(), &row.get::<_, String>(0)?)?);
+    }
+    Ok(positions)
+}
+
+/// Moves one position, from what is stored.
+pub(super) fn change(
+    connection: &Connection,
+    scope: &Scope,
+    ids: ScopeIds,
+    change: &PositionChange,
+) -> Result<(), RowError> {
+    let blob = &change.blob;
+    let root = intern_root(connection, ids.source, blob.root())?;
+    let (hour, leaf) = (blob.hour().number(), stored_leaf(blob));
+    let sql =
+        format!("SELECT {COLUMNS} FROM position WHERE intake = ?1 AND root = ?2 AND hour = ?3 AND leaf = ?4");
+    let stored = connection
+        .prepare_cached(&sql)?
+        .query_row((ids.intake, root, hour, leaf), |row| {
+            Ok(checked(row, 0, scope, blob.root(), hour, leaf).map(|(_, position)| position))
+        })
+        .optional()?
+        .transpose()?;
+    if stored != change.from {
+        let spelled = |position: &Option<Position>| {
+            position.as_ref().map_or_else(|| String::from("none"), Position::to_string)
+        };
+        return Err(RowError::Gap {
+            blob: blob.name().to_string(),
+            stored: spelled(&stored),
+            from: spelled(&change.from),
+        });
+    }
+    let columns = Columns::of(&change.to)?;
+    let sum = columns.sum(scope, blob.root(), hour, leaf);
+    connection
+        .prepare_cached(
+            "INSERT INTO position (intake, root, hour, leaf, offset, context, etag, length, tail, crc) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+             ON CONFLICT (intake, root, hour, leaf) DO UPDATE SET offset = excluded.offset, \
+             context = excluded.context, etag = excluded.etag, length = excluded.length, tail = excluded.tail, \
+             crc = excluded.crc",
+        )?
+        .execute((
+            ids.intake,
+            root,
+            hour,
+            leaf,
+            columns.offset,
+            columns.context,
+            &columns.etag,
+            columns.length,
+            columns.tail,
+            sum,
+        ))?;
+    Ok(())
+}

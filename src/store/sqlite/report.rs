@@ -1,0 +1,146 @@
+//! What the commands read: summaries, and all positions one by one.
+
+use rusqlite::named_params;
+
+use super::{
+    SqliteStore, frontiers, names,
+    positions::{self, COLUMNS},
+    quarantine::{self, QuarantineEntry},
+    rows::{RowError, unsigned},
+};
+use crate::{
+    checkpoint::Position,
+    model::{HourlyBlob, Origin, Scope},
+    store::{FirstHour, StoreError},
+};
+
+/// The state of one source container and intake, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeSummary {
+    /// Whose state.
+    pub scope: Scope,
+    /// From where on the scope is read; `None` where that was never decided.
+    pub first_hour: Option<FirstHour>,
+    /// Blobs with a position.
+    pub blobs: u64,
+    /// Of these, blobs of which a version was read to its end with all of it acknowledged.
+    pub complete: u64,
+    /// Sum of the offsets, in bytes.
+    pub bytes: u64,
+    /// Rows in the quarantine.
+    pub quarantined: u64,
+}
+
+/// One stored position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPosition {
+    /// Whose position.
+    pub scope: Scope,
+    /// The blob.
+    pub blob: HourlyBlob,
+    /// The position.
+    pub position: Position,
+}
+
+impl SqliteStore {
+    /// One summary for each source container and intake that has anything stored, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn summaries(&self) -> Result<Vec<ScopeSummary>, StoreError> {
+        let read = || -> Result<Vec<ScopeSummary>, RowError> {
+            let mut statement = self.connection.prepare(
+                "WITH used (intake, source) AS (SELECT intake, source FROM first_hour \
+                 UNION SELECT DISTINCT intake, root.source FROM frontier JOIN root ON root.id = root \
+                 UNION SELECT DISTINCT intake, root.source FROM position JOIN root ON root.id = root \
+                 UNION SELECT DISTINCT intake, root.source FROM quarantine JOIN root ON root.id = root) \
+                 SELECT account, container, intake.name, intake.id, source.id FROM used \
+                 JOIN intake ON intake.id = intake JOIN source ON source.id = source ORDER BY 1, 2, 3",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut summaries = Vec::new();
+            while let Some(row) = rows.next()? {
+                let scope = Scope {
+                    origin: Origin { account: row.get(0)?, container: row.get(1)? },
+                    intake: row.get(2)?,
+                };
+                summaries.push(self.summary(scope, row.get(3)?, row.get(4)?)?);
+            }
+            Ok(summaries)
+        };
+        read().map_err(|error| self.error("count the positions", error))
+    }
+
+    fn summary(&self, scope: Scope, intake: i64, source: i64) -> Result<ScopeSummary, RowError> {
+        let ids = names::ScopeIds { source, intake };
+        let first_hour = frontiers::first_hour(&self.connection, &scope, ids)?;
+        let (blobs, complete, bytes) = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*), count(etag), coalesce(sum(offset), 0) FROM position \
+                 WHERE intake = ?1 AND root IN (SELECT id FROM root WHERE source = ?2)",
+            )?
+            .query_row((intake, source), |row| {
+                Ok((unsigned(row.get(0)?)?, unsigned(row.get(1)?)?, unsigned(row.get(2)?)?))
+            })?;
+        let quarantined = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*) FROM quarantine \
+                 WHERE intake = ?1 AND root IN (SELECT id FROM root WHERE source = ?2)",
+            )?
+            .query_row((intake, source), |row| unsigned(row.get(0)?))?;
+        Ok(ScopeSummary { scope, first_hour, blobs, complete, bytes, quarantined })
+    }
+
+    /// Calls `each` with every position of blobs whose name contains `text`, in the order of source, intake, root,
+    /// hour and name. One position is held at a time; where `each` fails, the walk ends with its error.
+    ///
+    /// # Errors
+    /// Outside: as [`StoreError`] says. Inside: what `each` said.
+    pub fn for_each_position<E>(
+        &self,
+        text: &str,
+        mut each: impl FnMut(StoredPosition) -> Result<(), E>,
+    ) -> Result<Result<(), E>, StoreError> {
+        let mut walk = || -> Result<Result<(), E>, RowError> {
+            let sql = format!(
+                "SELECT account, container, intake.name, root.name, hour, leaf, {} FROM position \
+                 JOIN intake ON intake.id = intake JOIN root ON root.id = root \
+                 JOIN source ON source.id = root.source \
+                 ORDER BY account, container, intake.name, root.name, hour, leaf",
+                COLUMNS.replace("crc", "position.crc")
+            );
+            let mut statement = self.connection.prepare(&sql)?;
+            let mut rows = statement.query(named_params! {})?;
+            while let Some(row) = rows.next()? {
+                let scope = Scope {
+                    origin: Origin { account: row.get(0)?, container: row.get(1)? },
+                    intake: row.get(2)?,
+                };
+                let (root, leaf): (String, String) = (row.get(3)?, row.get(5)?);
+                let (blob, position) = positions::checked(row, 6, &scope, &root, row.get(4)?, &leaf)?;
+                if !blob.name().as_str().contains(text) {
+                    continue;
+                }
+                if let Err(error) = each(StoredPosition { scope, blob, position }) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        };
+        walk().map_err(|error| self.error("read the positions", error))
+    }
+
+    /// Calls `each` with every row of the quarantine, in the order in which they were first written.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn for_each_quarantined(&self, mut each: impl FnMut(QuarantineEntry)) -> Result<(), StoreError> {
+        quarantine::for_each(&self.connection, |entry| {
+            each(entry);
+            Ok(())
+        })
+        .map_err(|error| self.error("read the quarantine", error))
+    }
+}

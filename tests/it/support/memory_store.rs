@@ -1,0 +1,84 @@
+//! A state store in memory, for tests that do not look at the disk. Clones share one state, so that a clone taken
+//! after a "crash" finds what was committed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use flowlogd::{
+    checkpoint::{Frontier, Position},
+    model::{Hour, HourlyBlob, Rejected, Scope},
+    store::{Commit, FirstHour, StateStore, StoreError},
+};
+
+/// The store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<Scope, ScopeState>>>);
+
+#[derive(Debug, Clone, Default)]
+struct ScopeState {
+    first_hour: Option<FirstHour>,
+    frontiers: BTreeMap<String, Frontier>,
+    positions: BTreeMap<HourlyBlob, Position>,
+    quarantine: BTreeMap<(HourlyBlob, u64, Option<u32>), Rejected>,
+}
+
+impl MemoryStore {
+    /// The rows of the quarantine, in the order of blob, offset and ordinal.
+    pub(crate) fn quarantined(&self, scope: &Scope) -> Vec<(HourlyBlob, Rejected)> {
+        let scopes = self.0.lock().unwrap();
+        let rows = scopes.get(scope).map(|state| state.quarantine.clone()).unwrap_or_default();
+        rows.into_iter().map(|((blob, _, _), rejected)| (blob, rejected)).collect()
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn first_hour(&mut self, scope: &Scope, proposed: FirstHour) -> Result<FirstHour, StoreError> {
+        let mut scopes = self.0.lock().unwrap();
+        Ok(*scopes.entry(scope.clone()).or_default().first_hour.get_or_insert(proposed))
+    }
+
+    fn frontiers(&mut self, scope: &Scope) -> Result<Vec<(String, Frontier)>, StoreError> {
+        let scopes = self.0.lock().unwrap();
+        Ok(scopes.get(scope).map(|state| state.frontiers.clone()).unwrap_or_default().into_iter().collect())
+    }
+
+    fn positions(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        hour: Hour,
+    ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
+        let scopes = self.0.lock().unwrap();
+        let positions = scopes.get(scope).map(|state| state.positions.clone()).unwrap_or_default();
+        let wanted = positions.into_iter().filter(|(blob, _)| blob.root() == root && blob.hour() == hour);
+        Ok(wanted.collect())
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let mut scopes = self.0.lock().unwrap();
+        let mut state = scopes.get(&commit.scope).cloned().unwrap_or_default();
+        for change in &commit.positions {
+            let stored = state.positions.insert(change.blob.clone(), change.to.clone());
+            if stored != change.from {
+                return Err(StoreError::Gap {
+                    blob: change.blob.name().to_string(),
+                    stored: spelled(stored.as_ref()),
+                    from: spelled(change.from.as_ref()),
+                });
+            }
+        }
+        for (blob, rejected) in &commit.rejected {
+            let key = (blob.clone(), rejected.span.from, rejected.ordinal);
+            state.quarantine.insert(key, rejected.clone());
+        }
+        state.frontiers.extend(commit.frontiers.iter().cloned());
+        scopes.insert(commit.scope.clone(), state);
+        Ok(())
+    }
+}
+
+fn spelled(position: Option<&Position>) -> String {
+    position.map_or_else(|| String::from("none"), Position::to_string)
+}
