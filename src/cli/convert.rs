@@ -1,8 +1,8 @@
 //! `flowlogd convert`: local blobs to one event a line, without settings, state or network.
 
 use std::{
-    fs::File,
-    io::{self, BufReader, BufWriter, Read, Write},
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, IsTerminal, Read, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -17,7 +17,7 @@ use super::exit::{Exit, Failure};
 use crate::{
     event::{Encoder, EventFormat},
     flowlog::{Damage, Splitter, Start, Tail},
-    model::{BlobName, Origin, Reason, Rejected, Span},
+    model::{BlobName, Origin, Reason, Rejected},
 };
 
 /// Bytes read at once: with the carry behind it, what bounds the memory of a conversion.
@@ -25,6 +25,9 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Largest record, as `limits.record` has it by default.
 const RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// What the lines on stderr give as the reason where the rest of a file cannot be read.
+const DAMAGE: &str = "damage";
 
 /// First bytes of every gzip stream (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
@@ -69,14 +72,16 @@ pub fn execute(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let standard_input = [PathBuf::from("-")];
     let files = if arguments.files.is_empty() { &standard_input[..] } else { &arguments.files };
-    let mut inputs = Vec::with_capacity(files.len());
+    let mut length = 0_u64;
     for path in files {
-        inputs.push(Input::open(path).map_err(|error| Failure::new(Exit::NoInput, error))?);
+        let file_bytes = check(path).map_err(|error| Failure::new(Exit::NoInput, error))?;
+        length = length.saturating_add(file_bytes.unwrap_or_default());
     }
-    let progress = progress_bar(inputs.iter().filter_map(|input| input.length).sum());
+    let progress = progress_bar(length);
     let mut output =
         Output { events: BufWriter::with_capacity(CHUNK_BYTES, io::stdout().lock()), n_quarantined: 0 };
-    for input in inputs {
+    for path in files {
+        let input = Input::open(path).map_err(|error| Failure::new(Exit::NoInput, error))?;
         convert(input, format, &mut output, &progress)
             .map_err(|error| Failure::new(Exit::InputOutput, error))?;
     }
@@ -89,24 +94,35 @@ pub fn execute(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(if output.n_quarantined == 0 { Exit::Success } else { Exit::DataError })
 }
 
+/// The name that stands for stdin.
+const STDIN: &str = "-";
+
+/// Finds out early what is wrong with a file; opening all of them at once could need more files than a process may
+/// have. Returns the bytes in it, where that is known.
+fn check(path: &Path) -> anyhow::Result<Option<u64>> {
+    if path == Path::new(STDIN) {
+        return Ok(None);
+    }
+    let shown = path.display();
+    let metadata = fs::metadata(path).with_context(|| format!("open {shown}"))?;
+    anyhow::ensure!(!metadata.is_dir(), "open {shown}: it is a directory, name the files in it");
+    Ok(Some(metadata.len()))
+}
+
 /// An opened file, or stdin.
 struct Input {
     shown: String,
     reader: Box<dyn Read>,
-    /// Bytes, where that is known.
-    length: Option<u64>,
 }
 
 impl Input {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
-        if shown == "-" {
-            return Ok(Self { shown, reader: Box::new(io::stdin().lock()), length: None });
+        if shown == STDIN {
+            return Ok(Self { shown, reader: Box::new(io::stdin().lock()) });
         }
         let file = File::open(path).with_context(|| format!("open {shown}"))?;
-        let metadata = file.metadata().with_context(|| format!("open {shown}"))?;
-        anyhow::ensure!(!metadata.is_dir(), "open {shown}: it is a directory, name the files in it");
-        Ok(Self { shown, reader: Box::new(file), length: Some(metadata.len()) })
+        Ok(Self { shown, reader: Box::new(file) })
     }
 }
 
@@ -129,54 +145,78 @@ struct Quarantined<'a> {
     text: &'a str,
 }
 
+/// Why the rest of a file is not read.
+struct Stop {
+    damage: Damage,
+    /// The damaged record, where it is whole.
+    text: Vec<u8>,
+}
+
+impl From<Damage> for Stop {
+    fn from(damage: Damage) -> Self {
+        Self { damage, text: Vec::new() }
+    }
+}
+
 fn convert(
     input: Input,
     format: EventFormat,
     output: &mut Output<'_>,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let Input { shown, reader, .. } = input;
+    let Input { shown, reader } = input;
     let blob = blob_name(&shown);
     let origin = Origin { account: String::new(), container: String::new() };
     let mut encoder = Encoder::new(format, &origin, &BlobName::new(blob));
     let mut splitter = Splitter::new(Start::Beginning, RECORD_BYTES);
-    let mut reader = plain(progress.wrap_read(reader)).with_context(|| format!("read {shown}"))?;
+    let (mut reader, is_gzip) = plain(progress.wrap_read(reader)).with_context(|| format!("read {shown}"))?;
     let mut chunk = vec![0; CHUNK_BYTES];
-    let damage = loop {
-        let n_read = reader.read(&mut chunk).with_context(|| format!("read {shown}"))?;
-        if n_read == 0 {
-            break None;
-        }
+    let mut n_bytes = 0_u64;
+    let stop = loop {
+        let n_read = match reader.read(&mut chunk) {
+            Ok(0) => break None,
+            Ok(n_read) => n_read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_gzip && is_fault_of_the_stream(&error) => {
+                return output.quarantine(&Quarantined {
+                    offset: n_bytes,
+                    reason: DAMAGE,
+                    detail: &format!(
+                        "the gzip stream is damaged or cut: {error}; the rest of the file is not read"
+                    ),
+                    ..Quarantined::of(&shown, blob)
+                });
+            }
+            Err(error) => return Err(error).with_context(|| format!("read {shown}")),
+        };
+        n_bytes = n_bytes.saturating_add(u64::try_from(n_read)?);
         splitter.push(chunk.get(..n_read).unwrap_or_default());
-        if let Err(damage) = take_records(&mut splitter, &mut encoder, output, &shown, blob)? {
-            break Some(damage);
+        if let Err(stop) = take_records(&mut splitter, &mut encoder, output, &shown, blob)? {
+            break Some(stop);
         }
     };
-    let rest = match damage {
-        Some(damage) => Err(damage),
-        None => splitter.finish(),
+    let rest = match stop {
+        Some(stop) => Err(stop),
+        None => splitter.finish().map_err(Stop::from),
     };
     match rest {
         Ok(Tail::Clean) => Ok(()),
-        Ok(Tail::Incomplete { span, bytes }) => {
-            let detail = "the file ends within this record";
-            let text = String::from_utf8_lossy(bytes);
-            output.quarantine(
-                &shown,
-                blob,
-                span,
-                None,
-                Reason::IncompleteRecord.as_str(),
-                detail,
-                None,
-                &text,
-            )
-        }
-        Err(damage) => {
-            let span = Span { from: damage.offset, to: damage.offset };
-            let detail = format!("{damage}; the rest of the file is not read");
-            output.quarantine(&shown, blob, span, None, "damage", &detail, None, "")
-        }
+        Ok(Tail::Incomplete { span, bytes }) => output.quarantine(&Quarantined {
+            offset: span.from,
+            length: span.length(),
+            reason: Reason::IncompleteRecord.as_str(),
+            detail: "the file ends within this record",
+            text: &String::from_utf8_lossy(bytes),
+            ..Quarantined::of(&shown, blob)
+        }),
+        Err(Stop { damage, text }) => output.quarantine(&Quarantined {
+            offset: damage.offset,
+            length: u64::try_from(text.len())?,
+            reason: DAMAGE,
+            detail: &format!("{damage}; the rest of the file is not read"),
+            text: &String::from_utf8_lossy(&text),
+            ..Quarantined::of(&shown, blob)
+        }),
     }
 }
 
@@ -187,12 +227,12 @@ fn take_records(
     output: &mut Output<'_>,
     file: &str,
     blob: &str,
-) -> anyhow::Result<Result<(), Damage>> {
+) -> anyhow::Result<Result<(), Stop>> {
     loop {
         let record = match splitter.next_record() {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(Ok(())),
-            Err(damage) => return Ok(Err(damage)),
+            Err(damage) => return Ok(Err(damage.into())),
         };
         let mut written = Ok(());
         let mut emit = |event: crate::event::Event<'_>| {
@@ -201,54 +241,57 @@ fn take_records(
         };
         let encoded = match encoder.encode_record(&record, 0, &mut emit) {
             Ok(encoded) => encoded,
-            Err(damage) => return Ok(Err(damage)),
+            Err(damage) => return Ok(Err(Stop { damage, text: record.bytes.to_vec() })),
         };
         written.context("write to stdout")?;
-        for rejected in encoded.rejected {
-            output.quarantine_rejected(file, blob, &rejected)?;
+        for Rejected { reason, detail, span, ordinal, context, text, .. } in &encoded.rejected {
+            output.quarantine(&Quarantined {
+                offset: span.from,
+                length: span.length(),
+                ordinal: *ordinal,
+                reason: reason.as_str(),
+                detail,
+                context: context.as_deref(),
+                text: &String::from_utf8_lossy(text),
+                ..Quarantined::of(file, blob)
+            })?;
         }
     }
 }
 
-impl Output<'_> {
-    fn quarantine_rejected(&mut self, file: &str, blob: &str, rejected: &Rejected) -> anyhow::Result<()> {
-        let Rejected { reason, detail, span, ordinal, context, text, .. } = rejected;
-        let text = String::from_utf8_lossy(text);
-        self.quarantine(file, blob, *span, *ordinal, reason.as_str(), detail, context.as_deref(), &text)
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the columns of one line, used in three places of this file"
-    )]
-    fn quarantine(
-        &mut self,
-        file: &str,
-        blob: &str,
-        span: Span,
-        ordinal: Option<u32>,
-        reason: &str,
-        detail: &str,
-        context: Option<&str>,
-        text: &str,
-    ) -> anyhow::Result<()> {
-        self.n_quarantined = self.n_quarantined.saturating_add(1);
-        let (offset, length) = (span.from, span.length());
-        let line = Quarantined { file, blob, offset, length, ordinal, reason, detail, context, text };
-        let mut bytes = serde_json::to_vec(&line).context("describe what was quarantined")?;
-        bytes.push(b'\n');
-        io::stderr().lock().write_all(&bytes).context("write to stderr")
+impl<'a> Quarantined<'a> {
+    /// A line about a file, with nothing else in it yet.
+    fn of(file: &'a str, blob: &'a str) -> Self {
+        let (offset, length, ordinal, context) = (0, 0, None, None);
+        Self { file, blob, offset, length, ordinal, reason: "", detail: "", context, text: "" }
     }
 }
 
-/// The stream without its compression, if it has one.
-fn plain<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+impl Output<'_> {
+    fn quarantine(&mut self, entry: &Quarantined<'_>) -> anyhow::Result<()> {
+        self.n_quarantined = self.n_quarantined.saturating_add(1);
+        let mut line = serde_json::to_vec(entry).context("describe what was quarantined")?;
+        line.push(b'\n');
+        io::stderr().lock().write_all(&line).context("write to stderr")
+    }
+}
+
+/// The stream without its compression, and whether it has one.
+fn plain<'a>(reader: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>, bool)> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, reader);
     let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
     reader.by_ref().take(2).read_to_end(&mut magic)?;
     let is_gzip = magic == GZIP_MAGIC;
     let whole = io::Cursor::new(magic).chain(reader);
-    Ok(if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(whole))) } else { Box::new(whole) })
+    let plain: Box<dyn Read + 'a> =
+        if is_gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+    Ok((plain, is_gzip))
+}
+
+/// Whether decompression failed because of what it was given, not because reading did.
+fn is_fault_of_the_stream(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    [InvalidData, InvalidInput, UnexpectedEof].contains(&error.kind())
 }
 
 /// The part of a path that is the blob's name in its container; the path as given where that cannot be told.
@@ -262,11 +305,16 @@ fn blob_name(path: &str) -> &str {
     at.and_then(|at| path.get(at..)).unwrap_or(path)
 }
 
-/// A bar over the bytes of all files. Hidden where stderr is no terminal; without a known length it only counts.
+/// A bar over the bytes of all files; without a known length it only counts. Hidden where stderr is no terminal, and
+/// where the events go to the terminal too.
 fn progress_bar(length: u64) -> ProgressBar {
     const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
     let bar = if length == 0 { ProgressBar::no_length() } else { ProgressBar::new(length) };
-    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.set_draw_target(if io::stdout().is_terminal() {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    });
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style);
     }

@@ -1,7 +1,7 @@
 //! Community ID version 1: one identifier for both directions of a flow, the same in every tool ("Community ID Flow
 //! Hashing" specification, corelight/community-id-spec).
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};

@@ -2,7 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::{Event, EventFormat, ecs::EcsWriter, flow::FlowWriter, json::write_escaped, text};
+use super::{
+    Event, EventFormat,
+    ecs::EcsWriter,
+    flow::FlowWriter,
+    json::{write_compact, write_name, write_string},
+    text,
+};
 use crate::{
     flowlog::{
         Damage, DamageKind, RawRecord, RecordHasher,
@@ -94,6 +100,7 @@ impl Encoder {
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let key = hasher.key(raw);
         shape.begin_record(record, &place);
+        let mut head = Head::default();
         let mut encoded = Encoded::default();
         let mut ordinal: u32 = 0;
         for flow in record.flows() {
@@ -118,7 +125,7 @@ impl Encoder {
                                 detail,
                                 span: raw.span,
                                 ordinal: Some(id.ordinal),
-                                context: Some(context(raw, &flow.acl_id, &group.rule)),
+                                context: Some(head.with_place(raw, &flow.acl_id, &group.rule)),
                                 text: element.get().as_bytes().to_vec(),
                                 answer: None,
                             });
@@ -190,30 +197,75 @@ fn whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Encoded {
     Encoded { rejected: vec![rejected], next_ordinal: None }
 }
 
-/// What an operator needs beside a bad tuple: the record without its flows, and where in it the tuple stood.
-fn context(raw: &RawRecord<'_>, acl_id: &str, rule: &str) -> String {
+/// What an operator needs beside a bad tuple: its record without the flows, written once however many of its tuples
+/// are bad.
+#[derive(Debug, Default)]
+struct Head(Option<Vec<u8>>);
+
+impl Head {
+    /// The head with the place of one tuple in it, as compact JSON.
+    fn with_place(&mut self, raw: &RawRecord<'_>, acl_id: &str, rule: &str) -> String {
+        let mut out = self.0.get_or_insert_with(|| head(raw)).clone();
+        for (name, text) in [("aclID", acl_id), ("rule", rule)] {
+            write_name(&mut out, name);
+            write_string(&mut out, text);
+        }
+        out.push(b'}');
+        // Names and values are pieces of valid UTF-8; nothing is replaced here.
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// The members of a record but its flows, and but those whose names the place of a tuple takes. Without the closing
+/// brace.
+fn head(raw: &RawRecord<'_>) -> Vec<u8> {
     let mut out = vec![b'{'];
-    let mut member = |name: &str, value: &[u8]| {
+    for member in record::members(raw.bytes) {
+        if matches!(&*member.name, "flowRecords" | "aclID" | "rule") {
+            continue;
+        }
         if out.last() != Some(&b'{') {
             out.push(b',');
         }
-        out.push(b'"');
-        write_escaped(&mut out, name.as_bytes());
-        out.extend_from_slice(b"\":");
-        out.extend_from_slice(value);
-    };
-    for one in record::members(raw.bytes) {
-        if one.name != "flowRecords" {
-            member(&one.name, one.value.get().as_bytes());
-        }
+        write_string(&mut out, &member.name);
+        out.push(b':');
+        write_compact(&mut out, member.value.get());
     }
-    for (name, text) in [("aclID", acl_id), ("rule", rule)] {
-        let mut value = vec![b'"'];
-        write_escaped(&mut value, text.as_bytes());
-        value.push(b'"');
-        member(name, &value);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(record: &str) -> Vec<Rejected> {
+        let origin = Origin { account: String::new(), container: String::new() };
+        let mut encoder = Encoder::new(EventFormat::Flow { provenance: false }, &origin, &BlobName::new("b"));
+        let length = u64::try_from(record.len()).unwrap();
+        let raw = RawRecord { span: Span { from: 0, to: length }, bytes: record.as_bytes() };
+        encoder.encode_record(&raw, 0, &mut |_| ControlFlow::Continue(())).unwrap().rejected
     }
-    out.push(b'}');
-    // Names and values are pieces of valid UTF-8; nothing is replaced here.
-    String::from_utf8_lossy(&out).into_owned()
+
+    /// Scenario: bad tuples of several groups in a record with white space, nested members and members that are named
+    /// as a tuple's place is. Guarantees: each has the compact head of the record, with its own place in it.
+    #[test]
+    fn the_context_of_bad_tuples() {
+        let record = r#"{ "time": "2025-04-30T09:07:40Z", "flowLogVersion": 4, "rule": "other",
+            "x\"y": { "a b" : [ 1, "\" , " ] }, "flowRecords": { "flows": [ { "aclID": "acl", "flowGroups": [
+            { "rule": "one", "flowTuples": [ 1, 2 ] }, { "rule": "t\"wo", "flowTuples": [ {"a": 3} ] } ] } ] } }"#;
+        let head =
+            r#"{"time":"2025-04-30T09:07:40Z","flowLogVersion":4,"x\"y":{"a b":[1,"\" , "]},"aclID":"acl","#;
+        let shown: Vec<_> = rejected(record)
+            .into_iter()
+            .map(|entry| (entry.ordinal, entry.context.unwrap(), String::from_utf8(entry.text).unwrap()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (Some(0), format!("{head}\"rule\":\"one\"}}"), "1".to_owned()),
+                (Some(1), format!("{head}\"rule\":\"one\"}}"), "2".to_owned()),
+                (Some(2), format!("{head}\"rule\":\"t\\\"wo\"}}"), r#"{"a": 3}"#.to_owned()),
+            ]
+        );
+    }
 }

@@ -309,3 +309,107 @@ fn last_bytes(bytes: &[u8]) -> &[u8] {
 fn to_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records, and what ended the reading.
+    fn split(stream: &[u8], chunk_bytes: usize, limit: usize) -> (Vec<String>, String) {
+        let mut splitter = Splitter::new(Start::Beginning, limit);
+        let mut records = Vec::new();
+        for chunk in stream.chunks(chunk_bytes) {
+            splitter.push(chunk);
+            loop {
+                match splitter.next_record() {
+                    Ok(Some(record)) => records.push(String::from_utf8(record.bytes.to_vec()).unwrap()),
+                    Ok(None) => break,
+                    Err(damage) => return (records, damage.to_string()),
+                }
+            }
+        }
+        let end = match splitter.finish() {
+            Ok(Tail::Clean) => "clean".to_owned(),
+            Ok(Tail::Incomplete { span, .. }) => format!("incomplete {span}"),
+            Err(damage) => damage.to_string(),
+        };
+        (records, end)
+    }
+
+    fn check(stream: &str, records: &[&str], end: &str) {
+        for chunk_bytes in [1, 2, 3, 7, 1_000] {
+            let (found, found_end) = split(stream.as_bytes(), chunk_bytes, 20);
+            assert_eq!(
+                (found, found_end.as_str()),
+                (records.iter().map(ToString::to_string).collect(), end),
+                "{stream}"
+            );
+        }
+    }
+
+    /// Scenario: streams of every shape, whole, cut and damaged, in chunks of several sizes. Guarantees: the records
+    /// before the damage, and the damage with its byte.
+    #[test]
+    fn streams() {
+        check("", &[], "clean");
+        check(" \n", &[], "clean");
+        check(r#"{"records":[]}"#, &[], "clean");
+        check(r#"{"records":[{}]}"#, &["{}"], "clean");
+        check(r#"{"a":[],"records":[{"b":"}"},{"\\":"\""}"#, &[r#"{"b":"}"}"#, r#"{"\\":"\""}"#], "clean");
+        check("{\"records\":[\n{},\n{} ,\r\n{}\n] } \n", &["{}", "{}", "{}"], "clean");
+        check("{\"a\":1}\n{\"b\":2}\n", &[r#"{"a":1}"#, r#"{"b":2}"#], "clean");
+        check(r#"{"records":{"a":1}}"#, &[r#"{"records":{"a":1}}"#], "clean");
+        check(r#"{"records":[{},{"a"#, &["{}"], "incomplete 15..18");
+        check(r#"{"rec"#, &[], "incomplete 0..5");
+        check("\u{feff}{}", &["{}"], "clean");
+        check("]", &[], "byte 0: expected a record, found `]`");
+        check("x{}", &[], "byte 0: expected a record, found `x`");
+        check("{},\n[", &["{}"], "byte 4: expected a record, found `[`");
+        check(r#"{"records":[{}"x"#, &["{}"], r#"byte 14: expected a record, found `\"`"#);
+        check(
+            r#"{"records":[{}]},{}"#,
+            &["{}"],
+            "byte 16: expected nothing after the closing bracket of the records, found `,`",
+        );
+    }
+
+    /// Scenario: records as large as the limit, and one byte larger, with and without their end. Guarantees: the
+    /// limit is exact and does not depend on the chunks.
+    #[test]
+    fn the_record_limit() {
+        let fits = r#"{"a":"45678901234"}"#.to_owned() + " ";
+        let exact = r#"{"a":"456789012345"}"#;
+        let larger = r#"{"a":"4567890123456"}"#;
+        let message = |at: usize| format!("byte {at}: the record that starts here is larger than 20 bytes");
+        check(&format!("{fits}{exact}"), &[fits.trim(), exact], "clean");
+        check(larger, &[], &message(0));
+        check(&format!("{{\"records\":[{exact},{larger}]}}"), &[exact], &message(33));
+        check(&format!("{{}}{}", larger.trim_end_matches('}')), &["{}"], "incomplete 2..22");
+        check(&format!("{{}}{}x", larger.trim_end_matches('}')), &["{}"], &message(2));
+    }
+
+    /// Scenario: many small records, then a large one, in small chunks. Guarantees: the buffer holds no more than the
+    /// record in work, a chunk and the context, and the context is what stands before the offset.
+    #[test]
+    fn memory_and_context() {
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(5_000));
+        let stream = format!("{{\"records\":[{}{large}]}}", "{\"b\":1},".repeat(1_000));
+        let mut splitter = Splitter::new(Start::Beginning, 10_000);
+        let mut carry = 0;
+        for chunk in stream.as_bytes().chunks(100) {
+            splitter.push(chunk);
+            assert!(splitter.buffer.len() <= carry + chunk.len() + CONTEXT_BYTES);
+            while splitter.next_record().unwrap().is_some() {}
+            if let Some(offset) = splitter.offset() {
+                let end = usize::try_from(offset).unwrap();
+                assert_eq!(splitter.context(), &stream.as_bytes()[end.saturating_sub(CONTEXT_BYTES)..end]);
+            }
+            carry = splitter.buffer.len() - splitter.cursor;
+            if let State::Record(start, _) | State::Head(start, _) = splitter.state {
+                carry = splitter.buffer.len() - start;
+            }
+        }
+        assert!(splitter.buffer.capacity() <= large.len() * 5 / 4 + 200, "{}", splitter.buffer.capacity());
+        assert_eq!(splitter.finish(), Ok(Tail::Clean));
+    }
+}

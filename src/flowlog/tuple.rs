@@ -1,6 +1,6 @@
 //! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// One observation of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

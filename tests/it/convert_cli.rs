@@ -69,10 +69,33 @@ fn faults_are_shown_with_their_place() {
     let bad = String::from_utf8(BLOB.to_vec()).unwrap().replacen(",6,O,B,", ",6,O,Z,", 1);
     let torn = &BLOB[..BLOB.len() - 10];
     let garbage = [BLOB, b"garbage".as_slice()].concat();
-    for (input, reason, detail, n_events) in [
-        (bad.as_bytes(), "bad_tuple", "flow state: expected B, C, E or D, found `Z`", 5),
-        (torn, "incomplete_record", "the file ends within this record", 0),
-        (&garbage, "damage", "expected nothing after the closing bracket of the records, found `g`", 6),
+    let not_json = [&BLOB[..BLOB.len() - 2], b",{no json},{}]}"].concat();
+    let compressed = gzip(BLOB);
+    let cut = &compressed[..compressed.len() - 4];
+    let mut broken = compressed.clone();
+    let checksum = broken.len() - 8;
+    broken[checksum] ^= 1;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let bad_tuple = "\"1663146003599,1.2.3.4,192.0.2.180,23956,443,6,O,Z,NX,0,0,0,0\"";
+    for (input, reason, detail, shown_text, n_events) in [
+        (
+            bad.as_bytes(),
+            "bad_tuple",
+            "flow state: expected B, C, E or D, found `Z`",
+            bad_tuple.to_owned(),
+            5,
+        ),
+        (torn, "incomplete_record", "the file ends within this record", text(&torn[12..]), 0),
+        (
+            &garbage,
+            "damage",
+            "expected nothing after the closing bracket of the records, found `g`",
+            String::new(),
+            6,
+        ),
+        (&not_json, "damage", "the record that starts here is not JSON", text(b"{no json}"), 6),
+        (cut, "damage", "the gzip stream is damaged or cut", String::new(), 6),
+        (&broken, "damage", "the gzip stream is damaged or cut", String::new(), 6),
     ] {
         let output = convert(&["--format", "flow"], input);
         assert_eq!(output.status.code(), Some(65));
@@ -80,6 +103,7 @@ fn faults_are_shown_with_their_place() {
         let shown: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(shown["reason"], reason);
         assert!(shown["detail"].as_str().unwrap().contains(detail), "{shown}");
+        assert_eq!(shown["text"], shown_text);
         assert!(shown["offset"].is_u64());
     }
 }
@@ -91,6 +115,26 @@ fn wrong_arguments() {
     assert!(check(&["/nowhere/PT1H.json"], b"", 66, "").contains("/nowhere/PT1H.json"));
     assert!(check(&["/"], b"", 66, "").contains("is a directory"));
     assert!(check(&["--format", "xml"], b"", 2, "").contains("possible values: flow, ecs, text"));
+}
+
+/// *Scenario*: more files than the process may open.
+/// *Guarantees*: all are converted.
+#[test]
+fn more_files_than_may_be_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("PT1H.json");
+    fs::write(&path, BLOB).unwrap();
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 32 && exec \"$0\" convert --format text \"$@\"",
+            env!("CARGO_BIN_EXE_flowlogd"),
+        ])
+        .args(vec![&path; 100])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(memchr::memchr_iter(b'\n', &output.stdout).count(), 600);
 }
 
 /// *Scenario*: whoever reads the events goes away.
