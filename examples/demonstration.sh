@@ -28,8 +28,7 @@ node tests/azurite/node_modules/azurite/dist/src/blob/main.js --blobHost 127.0.0
     --inMemoryPersistence >"$work/azurite" 2>&1 &
 pids+=($!)
 wait_for_line "$work/azurite" 'successfully listen'
-port=$(grep -o '127.0.0.1:[0-9]*' "$work/azurite" | head -n 1 | cut -d: -f2)
-endpoint="http://127.0.0.1:$port/devstoreaccount1"
+endpoint="$(sed -n 's/.*successfully listens on //p' "$work/azurite")/devstoreaccount1"
 
 target/debug/examples/receiver --self-signed "$work" --intake-key demonstration --ledger "$work/received" \
     >"$work/receiver" &
