@@ -26,10 +26,8 @@ mod checkpoints_cli;
 mod convert_cli;
 
 mod crash;
-mod daemon;
 mod e2e;
 mod receiver;
 mod writer;
 
-mod project;
 mod tidy;

@@ -30,7 +30,7 @@ const SPAWNING: [&str; 1] = ["src/pipeline/"];
 const BLOCKING: [&str; 4] = ["src/pipeline/", "src/storage/directory/", "src/intake/", "src/app/"];
 
 /// The one place of the tests that may sleep: between two looks at a condition.
-const POLLING: &str = "tests/it/support/wait.rs";
+const POLLING: &str = "tests/it/support/azurite.rs";
 
 /// `path:line: what` for each place in `code`.
 fn at<'a>(

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::super::StoreError;
+use crate::store::StoreError;
 
 const LOCK_FILE: &str = "flowlogd.lock";
 

@@ -5,8 +5,8 @@
 
 use rusqlite::types::FromSqlError;
 
-use super::super::StoreError;
 use crate::model::Scope;
+use crate::store::StoreError;
 
 /// Advice for damage that SQLite itself finds, or in what all rows need.
 pub(super) const RESTORE: &str = "keep a copy of the file and restore a backup; or move the file away: everything from \

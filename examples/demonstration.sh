@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Azurite, the example writer, the example receiver and flowlogd side by side, for about half a minute: blobs grow by a
+# minute of flow logs each second, flowlogd polls every two seconds, and at the end both ledgers are compared.
+# Needs: npm ci --prefix tests/azurite --ignore-scripts
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --locked --quiet --bin flowlogd --examples
+work=$(mktemp -d)
+pids=()
+finish() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap finish EXIT
+
+# Waits until a file has a line that matches, at most 60 seconds.
+wait_for_line() {
+    for _ in $(seq 600); do
+        if grep -q "$2" "$1" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    echo "demonstration: no '$2' within 60 s" >&2
+    exit 1
+}
+
+node tests/azurite/node_modules/azurite/dist/src/blob/main.js --blobHost 127.0.0.1 --blobPort 0 --disableTelemetry \
+    --inMemoryPersistence >"$work/azurite" 2>&1 &
+pids+=($!)
+wait_for_line "$work/azurite" 'successfully listen'
+port=$(grep -o '127.0.0.1:[0-9]*' "$work/azurite" | head -n 1 | cut -d: -f2)
+endpoint="http://127.0.0.1:$port/devstoreaccount1"
+
+target/debug/examples/receiver --self-signed "$work" --intake-key demonstration --ledger "$work/received" \
+    >"$work/receiver" &
+pids+=($!)
+wait_for_line "$work/receiver" 'listening on'
+
+cat >"$work/flowlogd.toml" <<SETTINGS
+state_dir = "$work/state"
+[sources.azurite]
+account = "devstoreaccount1"
+account_key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+endpoint = "$endpoint"
+container = "insights-logs-flowlogflowevent"
+poll_interval = "2s"
+[intakes.receiver]
+protocol = "sekoia"
+url = "$(sed -n 's/^listening on //p' "$work/receiver")"
+ca_file = "$work/ca.pem"
+intake_key = "demonstration"
+[log]
+format = "text"
+SETTINGS
+target/debug/flowlogd --config "$work/flowlogd.toml" run &
+daemon=$!
+pids+=("$daemon")
+
+target/debug/examples/flow_log_writer --endpoint "$endpoint" --create-container --nics 5 --roots 2 --first-minute 50 \
+    --rounds 20 --pause 1s --ledger "$work/written"
+for _ in $(seq 100); do
+    if cmp -s <(sort "$work/written") <(sort "$work/received"); then break; fi
+    sleep 0.1
+done
+kill -TERM "$daemon"
+wait "$daemon"
+cmp <(sort "$work/written") <(sort "$work/received")
+echo "demonstration: $(wc -l <"$work/written") tuples written, the same $(wc -l <"$work/received") received"
