@@ -15,6 +15,7 @@ mod split_properties;
 mod settings;
 mod storage_contract;
 mod store_contract;
+mod store_sqlite;
 
 mod azure_faults;
 mod intake_http;

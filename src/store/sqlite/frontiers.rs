@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::{
     names::{ScopeIds, intern_root},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     checkpoint::Frontier,
-    model::{Hour, Scope},
+    model::{Hour, Origin, Scope},
     store::FirstHour,
 };
 
@@ -82,20 +82,31 @@ fn sum(scope: &Scope, root: &str, first_unsealed: i64, sealed: &BTreeSet<i64>) -
     sealed.iter().fold(start, |so_far, hour| so_far.number(*hour)).finish()
 }
 
-pub(super) fn first_hour(
-    connection: &Connection,
-    scope: &Scope,
-    ids: ScopeIds,
-) -> Result<Option<FirstHour>, RowError> {
-    let stored: Option<(Option<i64>, i64)> = connection
-        .prepare_cached("SELECT hour, crc FROM first_hour WHERE intake = ?1 AND source = ?2")?
-        .query_row((ids.intake, ids.source), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((hour, crc)) = stored else { return Ok(None) };
-    if crc != first_hour_sum(scope, hour) {
-        return Err(RowError::row(format!("the first hour of intake {} in {}", scope.intake, scope.origin)));
+/// The first hour of a scope. Looks at all rows: one whose key is damaged would pass for none, a later hour would be
+/// decided then, and what lies before it skipped.
+pub(super) fn first_hour(connection: &Connection, scope: &Scope) -> Result<Option<FirstHour>, RowError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT account, container, name, hour, first_hour.crc FROM first_hour \
+         LEFT JOIN source ON source.id = source LEFT JOIN intake ON intake.id = intake",
+    )?;
+    let mut rows = statement.query(())?;
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        let text = |index| -> rusqlite::Result<String> {
+            Ok(row.get::<_, Option<String>>(index)?.unwrap_or_else(|| String::from("(unknown)")))
+        };
+        let origin = Origin { account: text(0)?, container: text(1)? };
+        let of = Scope { origin, intake: text(2)? };
+        let hour: Option<i64> = row.get(3)?;
+        if row.get::<_, i64>(4)? != first_hour_sum(&of, hour) {
+            return Err(RowError::row(format!("the first hour of intake {} in {}", of.intake, of.origin)));
+        }
+        if of == *scope {
+            found =
+                Some(hour.map_or(FirstHour::Beginning, |number| FirstHour::At(Hour::from_number(number))));
+        }
     }
-    Ok(Some(hour.map_or(FirstHour::Beginning, |number| FirstHour::At(Hour::from_number(number)))))
+    Ok(found)
 }
 
 pub(super) fn store_first_hour(

@@ -17,7 +17,7 @@ const PID_BYTES: u64 = 32;
 /// Held for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -46,7 +46,15 @@ impl Lock {
         }
         file.set_len(0).map_err(failed)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// A process that is just being started has copies of all files until its program runs, and a lock lives as long as
+    /// one copy is open; letting go explicitly ends it for all copies.
+    fn drop(&mut self) {
+        drop(self.file.unlock());
     }
 }
 
@@ -55,5 +63,23 @@ fn holder(file: &mut File) -> String {
     match file.take(PID_BYTES).read_to_string(&mut pid) {
         Ok(_) if !pid.trim().is_empty() => pid.trim().to_owned(),
         Ok(_) | Err(_) => String::from("unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: the owner lets go while a copy of the lock's file is still open, as in a child process that is being
+    /// started. Guarantees: the next owner gets the lock at once; while it is held nobody does.
+    #[test]
+    fn letting_go_is_final() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = Lock::take(directory.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(directory.path()), Err(StoreError::Locked { .. })));
+        drop(lock);
+        Lock::take(directory.path()).unwrap();
+        drop(copy);
     }
 }

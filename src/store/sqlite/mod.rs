@@ -59,10 +59,7 @@ impl SqliteStore {
     /// # Errors
     /// As [`StoreError`] says; the file was not changed then.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(|source| StoreError::Io {
-            operation: format!("create the state directory {}", state_dir.display()),
-            source: source.into(),
-        })?;
+        create_directory(state_dir)?;
         let lock = Lock::take(state_dir)?;
         let path = state_dir.join(DATABASE_FILE);
         if !is_there(&path)? {
@@ -166,13 +163,8 @@ impl SqliteStore {
 
 impl StateStore for SqliteStore {
     fn first_hour(&mut self, scope: &Scope, proposed: FirstHour) -> Result<FirstHour, StoreError> {
-        let read = |connection: &Connection| -> Result<Option<FirstHour>, RowError> {
-            let Some(ids) = names::find_scope(connection, scope)? else { return Ok(None) };
-            frontiers::first_hour(connection, scope, ids)
-        };
-        if let Some(stored) =
-            read(&self.connection).map_err(|error| self.error("read a first hour", error))?
-        {
+        let stored = frontiers::first_hour(&self.connection, scope);
+        if let Some(stored) = stored.map_err(|error| self.error("read a first hour", error))? {
             return Ok(stored);
         }
         self.transact("store a first hour", |connection| {
@@ -219,6 +211,22 @@ impl StateStore for SqliteStore {
             Ok(())
         })
     }
+}
+
+/// Creates the directory with what is missing above it, readable for the owner alone and on stable storage: the state
+/// in it must not go with its name at a power cut.
+fn create_directory(directory: &Path) -> Result<(), StoreError> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| StoreError::Io {
+        operation: format!("create the state directory {}", directory.display()),
+        source: source.into(),
+    })?;
+    for created in missing {
+        let above = created.parent().filter(|above| !above.as_os_str().is_empty());
+        schema::sync_directory(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Opens an existing file and checks whose it is.

@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 
 use super::{
-    SqliteStore, frontiers, names,
+    SqliteStore, frontiers,
     positions::{self, COLUMNS},
     quarantine::{self, QuarantineEntry},
     rows::{RowError, unsigned},
@@ -72,8 +72,7 @@ impl SqliteStore {
     }
 
     fn summary(&self, scope: Scope, intake: i64, source: i64) -> Result<ScopeSummary, RowError> {
-        let ids = names::ScopeIds { source, intake };
-        let first_hour = frontiers::first_hour(&self.connection, &scope, ids)?;
+        let first_hour = frontiers::first_hour(&self.connection, &scope)?;
         let (blobs, complete, bytes) = self
             .connection
             .prepare_cached(
