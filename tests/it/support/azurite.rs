@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use flowlogd::{
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::tls::Certificates;
+use super::{tls::Certificates, wait};
 
 /// The account that every Azurite has.
 pub(crate) const ACCOUNT: &str = "devstoreaccount1";
@@ -120,20 +120,17 @@ impl Azurite {
     }
 
     async fn wait_for_address(&self) -> String {
-        let start = Instant::now();
-        loop {
+        let address = || {
             let log = fs::read_to_string(&self.log).unwrap();
-            if let Some((_, rest)) = log.split_once("successfully listens on ")
-                && let Some((address, _)) = rest.split_once('\n')
-            {
-                return address.trim().to_owned();
-            }
-            assert!(
-                start.elapsed() < START_DEADLINE,
-                "Azurite does not start; is `node` installed? It said:\n{log}"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let (_, rest) = log.split_once("successfully listens on ")?;
+            let (address, _) = rest.split_once('\n')?;
+            Some(address.trim().to_owned())
+        };
+        let problem = || {
+            let log = fs::read_to_string(&self.log).unwrap();
+            format!("Azurite does not start; is `node` installed? It said:\n{log}")
+        };
+        wait::until_some(START_DEADLINE, address, problem).await
     }
 
     /// How a program connects.
@@ -166,18 +163,10 @@ impl Azurite {
     /// The first `n_requests` or more requests whose line holds `part`, such as a container's name: method and target,
     /// in order. The server writes a line a little after its answer.
     pub(crate) async fn requests(&self, part: &str, n_requests: usize) -> Vec<String> {
-        let start = Instant::now();
-        loop {
-            let requests = self.logged(part);
-            if requests.len() >= n_requests {
-                return requests;
-            }
-            assert!(
-                start.elapsed() < LOG_DEADLINE,
-                "{n_requests} requests are expected, these were logged: {requests:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let enough = || Some(self.logged(part)).filter(|requests| requests.len() >= n_requests);
+        let problem =
+            || format!("{n_requests} requests are expected, these were logged: {:?}", self.logged(part));
+        wait::until_some(LOG_DEADLINE, enough, problem).await
     }
 
     fn logged(&self, part: &str) -> Vec<String> {

@@ -8,4 +8,5 @@ pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
 pub(crate) mod tls;
+pub(crate) mod wait;
 pub(crate) mod world;
