@@ -1,18 +1,26 @@
 //! A container of a storage account, written as Azure writes it: blocks are staged, then a new list of blocks is
 //! committed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use azure_core::{StatusCode, TransportOptions, auth::Secret};
+use azure_core::{TransportOptions, auth::Secret};
 use azure_storage::{CloudLocation, StorageCredentials};
 use azure_storage_blobs::prelude::{
     BlobBlockType, BlobClient, BlobContentType, BlockId, BlockList, ClientBuilder, ContainerClient,
 };
 
-use super::{Sink, transport::Transport};
+use flowlogd::{
+    http::{Client, Config},
+    storage::azure::{Refusal, Transport},
+};
+
+use super::Sink;
 use crate::document::{Growth, HEAD, TAIL};
+
+/// The status of an answer that says: it is there already.
+const CONFLICT: u16 = 409;
 
 /// How to reach a container.
 #[derive(Debug)]
@@ -37,10 +45,16 @@ impl Azure {
     /// Makes no request.
     pub(crate) fn new(account: Account) -> anyhow::Result<Self> {
         let Account { endpoint, name, key, container } = account;
+        let http = Config {
+            extra_roots_pem: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            total_timeout: None,
+        };
         let credentials = StorageCredentials::access_key(name.clone(), Secret::new(key));
         let uri = endpoint.trim_end_matches('/').to_owned();
         let client = ClientBuilder::with_location(CloudLocation::Custom { account: name, uri }, credentials)
-            .transport(TransportOptions::new(Arc::new(Transport::new()?)))
+            .transport(TransportOptions::new(Arc::new(Transport::new(Client::new(&http)?))))
             .container_client(container);
         Ok(Self { client })
     }
@@ -48,10 +62,15 @@ impl Azure {
     /// Creates the container; one that is there already is left as it is.
     pub(crate) async fn create_container(&self) -> anyhow::Result<()> {
         match self.client.create().await {
-            Err(error) if error.as_http_error().is_none_or(|http| http.status() != StatusCode::Conflict) => {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == CONFLICT) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
                 Err(error).with_context(|| format!("create the container {}", self.client.container_name()))
             }
-            _ => Ok(()),
         }
     }
 }

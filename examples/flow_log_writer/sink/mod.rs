@@ -2,7 +2,6 @@
 
 mod azure;
 mod directory;
-mod transport;
 
 use async_trait::async_trait;
 

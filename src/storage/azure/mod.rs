@@ -18,6 +18,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+pub use transport::{Refusal, Transport};
+
 use self::{
     address::Address,
     list_xml::Page,

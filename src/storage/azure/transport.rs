@@ -1,4 +1,5 @@
-//! Carries the SDK's requests over the program's own HTTP client.
+//! Carries the SDK's requests over the program's own HTTP client: those of the adapter, which only reads, and those of
+//! whoever writes flow logs with the same SDK.
 //!
 //! The SDK signs and nothing more: an answer other than 2xx becomes an error here, with all that the adapter wants
 //! to know of it, before a policy of the SDK can read it. The body of such an answer is thrown away unread by
@@ -24,13 +25,13 @@ const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// An answer other than 2xx.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server answered {status} ({})", code.as_deref().unwrap_or("without an error code"))]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// HTTP status.
-    pub(super) status: u16,
+    pub status: u16,
     /// `x-ms-error-code`.
-    pub(super) code: Option<String>,
+    pub code: Option<String>,
     /// `Retry-After`.
-    pub(super) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -46,13 +47,14 @@ impl Refusal {
 
 /// The HTTP client in the shape that the SDK wants.
 #[derive(Debug, Clone)]
-pub(super) struct Transport {
+pub struct Transport {
     client: http::Client,
 }
 
 impl Transport {
     /// Carries requests over `client`.
-    pub(super) fn new(client: http::Client) -> Self {
+    #[must_use]
+    pub fn new(client: http::Client) -> Self {
         Self { client }
     }
 }
@@ -64,7 +66,7 @@ impl HttpClient for Transport {
         request: &azure_core::Request,
     ) -> azure_core::Result<azure_core::Response> {
         let response =
-            self.client.send(to_http(request)?).await.map_err(|error| Error::new(ErrorKind::Other, error))?;
+            self.client.send(to_http(request)?).await.map_err(|error| Error::new(ErrorKind::Io, error))?;
         if !response.status.is_success() {
             let refusal = Refusal::new(response.status, &response.headers);
             if let Err(error) = response.bytes(ERROR_BODY_LIMIT).await {
@@ -92,7 +94,7 @@ fn to_http(request: &azure_core::Request) -> azure_core::Result<Request<Bytes>> 
     let body = match request.body() {
         Body::Bytes(bytes) => bytes.clone(),
         Body::SeekableStream(_) => {
-            return Err(Error::message(ErrorKind::Other, "a source is only read: no request has a body"));
+            return Err(Error::message(ErrorKind::Other, "only whole bodies are sent, no streams"));
         }
     };
     builder.body(body).map_err(|error| Error::new(ErrorKind::DataConversion, error))

@@ -2,17 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use async_trait::async_trait;
-use azure_core::{
-    Body, ClientOptions, HttpClient, TransportOptions, auth,
-    error::{Error, ErrorKind},
-    headers::{HeaderName, HeaderValue, Headers},
-};
+use azure_core::{ClientOptions, TransportOptions, auth};
 use azure_storage::{CloudLocation, StorageCredentials};
 use azure_storage_blobs::prelude::{BlobBlockType, BlockId, BlockList, ClientBuilder, ContainerClient};
 use bytes::Bytes;
-use flowlogd::http;
-use futures_util::TryStreamExt;
+use flowlogd::{http, storage::azure::Transport};
 
 use super::azurite::{ACCOUNT, ACCOUNT_KEY, Azurite};
 
@@ -31,7 +25,7 @@ impl BlobWriter {
         let location =
             CloudLocation::Custom { account: ACCOUNT.to_owned(), uri: azurite.endpoint.as_str().to_owned() };
         let credentials = StorageCredentials::access_key(ACCOUNT, auth::Secret::new(ACCOUNT_KEY));
-        let transport = Transport(http::Client::new(&azurite.http_config()).unwrap());
+        let transport = Transport::new(http::Client::new(&azurite.http_config()).unwrap());
         let options = ClientOptions::new(TransportOptions::new(Arc::new(transport)));
         let container = ClientBuilder::with_location(location, credentials)
             .client_options(options)
@@ -75,42 +69,5 @@ impl BlobWriter {
         let list = BlockList { blocks: ids.iter().cloned().map(BlobBlockType::Latest).collect() };
         self.container.blob_client(name).put_block_list(list).into_future().await.unwrap();
         self.blocks.insert(name.to_owned(), ids);
-    }
-}
-
-/// The HTTP client in the shape that the SDK wants.
-#[derive(Debug)]
-struct Transport(http::Client);
-
-#[async_trait]
-impl HttpClient for Transport {
-    async fn execute_request(
-        &self,
-        request: &azure_core::Request,
-    ) -> azure_core::Result<azure_core::Response> {
-        let mut builder =
-            ::http::Request::builder().method(request.method().as_ref()).uri(request.url().as_str());
-        for (name, value) in request.headers().iter() {
-            builder = builder.header(name.as_str(), value.as_str());
-        }
-        let body = match request.body() {
-            Body::Bytes(body) => body.clone(),
-            Body::SeekableStream(_) => {
-                return Err(Error::message(ErrorKind::Other, "the tests send no streams"));
-            }
-        };
-        let response = self
-            .0
-            .send(builder.body(body).unwrap())
-            .await
-            .map_err(|error| Error::new(ErrorKind::Io, error))?;
-        let status = azure_core::StatusCode::try_from(response.status.as_u16()).unwrap();
-        let headers = response.headers.iter().map(|(name, value)| {
-            let value = value.to_str().unwrap().to_owned();
-            (HeaderName::from(name.as_str().to_owned()), HeaderValue::from(value))
-        });
-        let headers = Headers::from(headers.collect::<HashMap<_, _>>());
-        let body = response.into_stream().map_err(|error| Error::new(ErrorKind::Io, error));
-        Ok(azure_core::Response::new(status, headers, Box::pin(body)))
     }
 }
