@@ -1,11 +1,9 @@
 //! Which containers a source means.
 
-use crate::storage::{Account, StorageError};
-
-/// Azure's name for the container of virtual network flow logs, and the spelling of the vendor's page. Either may
-/// exist.
-pub(super) const FLOW_LOG_CONTAINERS: [&str; 2] =
-    ["insights-logs-flowlogflowevent", "insight-logs-flowlogflowevent"];
+use crate::{
+    flowlog::FLOW_LOG_CONTAINERS,
+    storage::{Account, StorageError},
+};
 
 /// Names of every container that Azure writes flow logs of any kind into start with this.
 const LOG_CONTAINER_PREFIX: &str = "insight";

@@ -1,23 +1,27 @@
 //! F7: the composition root: builds the components from checked settings and polls until told to stop.
 
-mod collector;
+mod build;
 mod containers;
+mod lane_run;
+mod source_run;
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::Instant;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
-    pipeline::{PassError, Stopping},
-    settings::Settings,
-    store::StoreError,
+    pipeline::{
+        PassError, Stopping,
+        state::{self, StateHandle},
+    },
+    settings::{Limits, Settings, Source},
+    store::{StoreError, sqlite::SqliteStore},
 };
-use collector::Collector;
 
-/// `run --once` looks again this soon after a pass that did not reach its end.
-const ONCE_RETRY_AFTER: Duration = Duration::from_secs(1);
+use build::IntakeUnit;
+use source_run::SourceRun;
 
 /// Whether to go on after the first complete pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,21 +64,54 @@ pub async fn run(
     mode: Mode,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ending, AppError> {
-    let limits = settings.limits;
-    let (collector, state_owner) = Collector::build(settings).await?;
+    let Settings { state_dir, sources, intakes, limits, .. } = settings;
+    let memory_bytes = limits.memory / intakes.len().max(1);
+    let intakes =
+        intakes.into_iter().map(|intake| IntakeUnit::new(intake, memory_bytes)).collect::<Result<Vec<_>, _>>()?;
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
+    let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
+    let (state, state_owner) = state::start(Box::new(store));
+
     let stopping = Stopping::default();
     let finished = CancellationToken::new();
     let work = async {
-        let ending = match mode {
-            Mode::Forever => poll_forever(collector, &stopping).await,
-            Mode::Once => poll_once(collector, &stopping, limits.once_deadline).await,
-        };
+        let ending = run_sources(sources, &intakes, limits, state, mode, &stopping).await;
         finished.cancel();
         ending
     };
     let (ending, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
-    // Every handle on the state went with the collector; the store is closed once its owner has ended.
+    // Every handle on the state went with the sources; the store is closed once its owner has ended.
     state_owner.await.map_err(|error| AppError::Pipeline(error.into()))?;
+    ending
+}
+
+/// Runs all sources at once. One that cannot go on stops the others: what they have in flight is read again.
+async fn run_sources(
+    sources: Vec<Source>,
+    intakes: &[IntakeUnit],
+    limits: Limits,
+    state: StateHandle,
+    mode: Mode,
+    stopping: &Stopping,
+) -> Result<Ending, AppError> {
+    let mut runs = Vec::with_capacity(sources.len());
+    for source in sources {
+        runs.push(SourceRun::new(source, intakes, limits, state.clone()).await?);
+    }
+    drop(state);
+    let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();
+    let mut ending = Ok(Ending::Done);
+    while let Some(ended) = running.next().await {
+        match ended {
+            Ok(Ending::Done) => {}
+            Ok(Ending::Blocked) => ending = ending.map(|_done| Ending::Blocked),
+            Err(error) => {
+                stopping.reading.cancel();
+                stopping.delivering.cancel();
+                ending = ending.and(Err(error));
+            }
+        }
+    }
     ending
 }
 
@@ -96,59 +133,5 @@ async fn stop_on(
             stopping.delivering.cancel();
         }
         () = finished.cancelled() => {}
-    }
-}
-
-async fn poll_forever(mut collector: Collector, stopping: &Stopping) -> Result<Ending, AppError> {
-    loop {
-        let due = Instant::now() + collector.poll_interval();
-        collector.pass(stopping).await?;
-        tokio::select! {
-            biased;
-            () = stopping.reading.cancelled() => return Ok(Ending::Done),
-            () = tokio::time::sleep_until(due) => {}
-        }
-    }
-}
-
-/// Passes until one is complete. Gives up when a source or the intake stays blocked for `deadline`; time in which
-/// events are delivered does not count.
-async fn poll_once(
-    mut collector: Collector,
-    stopping: &Stopping,
-    deadline: Duration,
-) -> Result<Ending, AppError> {
-    let driver = collector.driver();
-    let mut blocked_since = Instant::now();
-    loop {
-        let delivering = stopping.delivering.clone();
-        let give_up = async {
-            driver.failing_for(deadline).await;
-            error!(deadline_seconds = deadline.as_secs(), "the intake is still blocked: giving up");
-            stopping.reading.cancel();
-            delivering.cancel();
-            std::future::pending::<()>().await;
-        };
-        let outcome = tokio::select! {
-            outcome = collector.pass(stopping) => outcome?,
-            () = give_up => return Ok(Ending::Blocked),
-        };
-        if delivering.is_cancelled() {
-            return Ok(Ending::Blocked);
-        }
-        if outcome.complete || stopping.reading.is_cancelled() {
-            return Ok(Ending::Done);
-        }
-        if outcome.progress {
-            blocked_since = Instant::now();
-        }
-        if blocked_since.elapsed() >= deadline {
-            error!(deadline_seconds = deadline.as_secs(), "the source is still blocked: giving up");
-            return Ok(Ending::Blocked);
-        }
-        tokio::select! {
-            () = stopping.reading.cancelled() => return Ok(Ending::Done),
-            () = tokio::time::sleep(ONCE_RETRY_AFTER) => {}
-        }
     }
 }

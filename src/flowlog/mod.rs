@@ -11,5 +11,6 @@ mod time;
 pub mod tuple;
 
 pub use identity::RecordHasher;
+pub use path::FLOW_LOG_CONTAINERS;
 pub use split::{Damage, DamageKind, RawRecord, Splitter, Start, Tail};
 pub use time::RecordTime;

@@ -3,6 +3,11 @@
 
 use crate::model::{BlobName, Hour, HourlyBlob};
 
+/// Azure's name for the container of virtual network flow logs, and the spelling of the vendor's page. Either may
+/// exist.
+pub const FLOW_LOG_CONTAINERS: [&str; 2] =
+    ["insights-logs-flowlogflowevent", "insight-logs-flowlogflowevent"];
+
 /// Name of every flow-log blob below its hour.
 const FILE_NAME: &str = "PT1H.json";
 

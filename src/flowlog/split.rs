@@ -178,6 +178,12 @@ impl Splitter {
         Ok(Some(RawRecord { span, bytes }))
     }
 
+    /// Bytes held: the beginning of a record whose end has not come, and what stands before it.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The byte after the last complete record that was returned; `None` before the first one.
     ///
     /// A caller that finds this record to be no JSON must not use the value: the position stays where it was before

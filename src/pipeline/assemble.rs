@@ -2,34 +2,55 @@
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::Lane;
-use crate::batch::{Batch, Batcher, BodySize, Run};
+use super::{Lane, budget::Share};
+use crate::batch::{Batch, Batcher, BodySize, EncodedEvents, Run};
+
+/// What an event's place and end take beside its bytes.
+const BYTES_BESIDE_EVENT: usize = 40;
 
 /// Ends when the readers have ended, or when nobody takes batches any more.
-pub(super) async fn run(lane: &Lane, mut runs: mpsc::Receiver<Run>, batches: mpsc::Sender<Batch>) {
+pub(super) async fn run(
+    lane: &Lane,
+    mut runs: mpsc::Receiver<(Run, Share)>,
+    batches: mpsc::Sender<(Batch, Share)>,
+) {
     let overhead = lane.intake.framing().overhead();
     let size = BodySize { fixed: overhead.fixed, separator: overhead.separator };
-    let mut batcher = Batcher::new(lane.batch, size);
+    let mut limits = lane.delivery.batch;
+    // A batch that needs all of the intake's memory would be the only one in flight.
+    limits.max_bytes = limits.max_bytes.min(lane.budget.encoded().total_bytes() / 2);
+    let mut batcher = Batcher::new(limits, size);
+    // Memory of what the batcher holds.
+    let mut held = Share::empty();
     loop {
         let due = batcher.deadline().map(Instant::from_std);
         let ready = tokio::select! {
             biased;
             run = runs.recv() => match run {
-                Some(run) => batcher.push(run, Instant::now().into_std()),
+                Some((run, share)) => {
+                    held.merge(share);
+                    batcher.push(run, Instant::now().into_std())
+                }
                 None => break,
             },
             () = sleep_until(due) => batcher.flush().into_iter().collect(),
         };
         for batch in ready {
-            if batches.send(batch).await.is_err() {
+            let share = held.split_off(bytes_in_memory(&batch.events));
+            if batches.send((batch, share)).await.is_err() {
                 return;
             }
         }
     }
     if let Some(batch) = batcher.flush() {
         // A delivery that is gone has failed and reports it itself.
-        let _unsent = batches.send(batch).await.map_err(drop);
+        let _unsent = batches.send((batch, held)).await.map_err(drop);
     }
+}
+
+/// What events take until they are acknowledged.
+pub(super) fn bytes_in_memory(events: &EncodedEvents) -> usize {
+    events.bytes.len().saturating_add(events.len().saturating_mul(BYTES_BESIDE_EVENT))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -1,15 +1,16 @@
 //! Reads several blobs at once, in the order in which discovery found them.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Lane, PassError,
+    Lane, Pass, PassError,
+    budget::Share,
     discover::Work,
+    progress::Progress,
     read::{self, ReadEnd, ReadOutcome},
 };
 use crate::{
@@ -36,38 +37,85 @@ pub(super) struct Collected {
 /// Ends when there is no more work, when it is cancelled, or when nobody takes runs any more.
 pub(super) async fn run(
     lane: &Arc<Lane>,
-    mut works: mpsc::Receiver<Work>,
-    runs: mpsc::Sender<Run>,
-    cancelled: CancellationToken,
+    works: mpsc::Receiver<Work>,
+    runs: mpsc::Sender<(Run, Share)>,
+    pass: &Arc<Pass>,
 ) -> Collected {
+    let cancelled = &pass.stopping.reading;
+    let mut queue = Queue { works, open: true, first: None, returned: VecDeque::new(), was_returned: true };
     let mut readers: JoinSet<ReadEnd> = JoinSet::new();
     let mut collected = Collected::default();
-    let mut open = true;
-    while open || !readers.is_empty() {
+    loop {
+        while readers.len() < lane.parallel_blobs
+            && let Some(work) = queue.next(&pass.progress)
+        {
+            readers.spawn(read::read_blob(Arc::clone(lane), work, runs.clone(), Arc::clone(pass)));
+        }
+        if !queue.open && readers.is_empty() {
+            return collected;
+        }
+        let free = readers.len() < lane.parallel_blobs;
         tokio::select! {
             biased;
-            () = cancelled.cancelled(), if open => open = false,
+            () = cancelled.cancelled(), if queue.open => queue.close(),
             Some(ended) = readers.join_next() => match ended {
-                Ok(end) => note(&mut collected, end),
+                Ok(end) => queue.returned.extend(note(&mut collected, pass, end)),
                 Err(error) => {
                     collected.error.get_or_insert(error.into());
                 }
             },
-            work = works.recv(), if open && readers.len() < lane.parallel_blobs => match work {
-                Some(work) => {
-                    readers.spawn(read::read_blob(Arc::clone(lane), work, runs.clone(), cancelled.clone()));
-                }
-                None => open = false,
+            work = queue.works.recv(), if queue.open && free => match work {
+                Some(work) => queue.first = Some(work),
+                None => queue.open = false,
             },
         }
     }
-    collected
 }
 
-/// Counts how a reading ended and says so where somebody should know.
-fn note(collected: &mut Collected, end: ReadEnd) {
+/// The blobs that wait for a reader: those that discovery found, in its order, and those whose turn was over. The two
+/// take turns, so neither many small blobs nor a few large ones keep the others waiting.
+struct Queue {
+    works: mpsc::Receiver<Work>,
+    /// Whether discovery may find more.
+    open: bool,
+    /// The next one of `works`.
+    first: Option<Work>,
+    returned: VecDeque<Work>,
+    /// Whether the last one taken had been read before.
+    was_returned: bool,
+}
+
+impl Queue {
+    fn next(&mut self, progress: &Progress) -> Option<Work> {
+        if self.open && self.first.is_none() {
+            self.first = self.works.try_recv().ok();
+        }
+        let is_turn_of_returned = self.first.is_none() || !self.was_returned;
+        if is_turn_of_returned && let Some(work) = self.returned.pop_front() {
+            self.was_returned = true;
+            return Some(work);
+        }
+        let work = self.first.take()?;
+        progress.taken(work.blob.hour());
+        self.was_returned = false;
+        Some(work)
+    }
+
+    fn close(&mut self) {
+        self.open = false;
+        self.first = None;
+        self.returned.clear();
+    }
+}
+
+/// Counts how a reading ended and says so where somebody should know. Returns a blob that is to be read on.
+fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
     collected.read_calls = collected.read_calls.saturating_add(end.calls);
     collected.bytes_read = collected.bytes_read.saturating_add(end.bytes);
+    if let ReadOutcome::TurnOver(work) = end.outcome {
+        return Some(*work);
+    }
+    pass.progress.blob_done();
     let blob = end.version.name;
     match end.outcome {
         ReadOutcome::Complete => {
@@ -94,6 +142,7 @@ fn note(collected: &mut Collected, end: ReadEnd) {
             warn!(%blob, error = %chain(&failure), "the blob could not be read; the next poll tries again");
             collected.failed = collected.failed.saturating_add(1);
         }
-        ReadOutcome::Stopped => {}
+        ReadOutcome::Stopped | ReadOutcome::TurnOver(_) => {}
     }
+    None
 }

@@ -21,6 +21,8 @@ const RECEIPTS_PER_COMMIT: usize = 64;
 pub(super) enum Found {
     /// A root that is new, or whose frontier a walk moved.
     Frontier { root: String, frontier: Frontier },
+    /// A sealed hour has something new in it.
+    Reopened { root: String, hour: Hour },
     /// An hour was listed completely, before any of its blobs was handed to the readers.
     Hour {
         root: String,
@@ -109,6 +111,11 @@ impl Committer<'_> {
                 self.changed.push(root.clone());
                 self.frontiers.insert(root, frontier);
             }
+            Found::Reopened { root, hour } => {
+                if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
+                    self.changed.push(root);
+                }
+            }
             Found::Hour { root, hour, sealable, outstanding } => {
                 if !sealable {
                     return;
@@ -126,7 +133,10 @@ impl Committer<'_> {
     async fn commit(&mut self, group: Vec<Receipt>) -> Result<(), PassError> {
         let mut advances: BTreeMap<HourlyBlob, Advance> = BTreeMap::new();
         let mut events: u64 = 0;
+        // Their memory is given back at the end of this function, when the steps are stored.
+        let mut shares = Vec::with_capacity(group.len());
         for receipt in group {
+            shares.push(receipt.share);
             events = events.saturating_add(receipt.delivered);
             for delta in receipt.deltas {
                 if let Some(advance) = self.tracker.acknowledge(delta)? {

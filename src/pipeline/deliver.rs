@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Lane, PassError, Stopping};
+use super::{Lane, PassError, Stopping, budget::Share};
 use crate::{
     batch::Batch,
     checkpoint::Delta,
@@ -19,6 +19,8 @@ pub(super) struct Receipt {
     pub(super) deltas: Vec<Delta>,
     /// Events that the intake accepted for certain.
     pub(super) delivered: u64,
+    /// Memory that is given back once the steps are stored.
+    pub(super) share: Share,
 }
 
 /// What delivery came to in one pass.
@@ -33,18 +35,20 @@ pub(super) struct Delivered {
 /// Ends when there are no more batches, or when nobody takes receipts any more.
 pub(super) async fn run(
     lane: &Arc<Lane>,
-    mut batches: mpsc::Receiver<Batch>,
+    mut batches: mpsc::Receiver<(Batch, Share)>,
     receipts: mpsc::Sender<Receipt>,
     stopping: &Stopping,
 ) -> Delivered {
-    let mut in_flight: JoinSet<(Batch, Outcome)> = JoinSet::new();
+    let mut in_flight: JoinSet<(Batch, Share, Outcome)> = JoinSet::new();
     let mut delivered = Delivered::default();
     let mut open = true;
     while open || !in_flight.is_empty() {
         let ended = tokio::select! {
-            batch = batches.recv(), if open && in_flight.len() < lane.max_in_flight => {
+            batch = batches.recv(), if open && in_flight.len() < lane.delivery.max_in_flight => {
                 match batch {
-                    Some(batch) => drop(in_flight.spawn(deliver(Arc::clone(lane), batch, stopping.clone()))),
+                    Some((batch, share)) => {
+                        in_flight.spawn(deliver(Arc::clone(lane), batch, share, stopping.clone()));
+                    }
                     None => open = false,
                 }
                 continue;
@@ -52,7 +56,7 @@ pub(super) async fn run(
             Some(ended) = in_flight.join_next() => ended,
         };
         let failure = match ended {
-            Ok((batch, outcome)) => match receipt(lane, batch, outcome) {
+            Ok((batch, share, outcome)) => match receipt(lane, batch, share, outcome) {
                 Ok(receipt) => receipts.send(receipt).await.is_err().then_some(Failure::Unwanted),
                 Err(failure) => Some(failure),
             },
@@ -80,22 +84,27 @@ enum Failure {
     Error(PassError),
 }
 
-async fn deliver(lane: Arc<Lane>, batch: Batch, stopping: Stopping) -> (Batch, Outcome) {
+async fn deliver(
+    lane: Arc<Lane>,
+    batch: Batch,
+    share: Share,
+    stopping: Stopping,
+) -> (Batch, Share, Outcome) {
     // Steps without events (an empty hour, a record that is in the quarantine whole) need no request.
     let outcome = if batch.events.is_empty() {
         Outcome::Delivered
     } else {
         lane.driver.deliver(lane.intake.as_ref(), &batch.events, &stopping.delivering).await
     };
-    (batch, outcome)
+    (batch, share, outcome)
 }
 
-fn receipt(lane: &Lane, batch: Batch, outcome: Outcome) -> Result<Receipt, Failure> {
+fn receipt(lane: &Lane, batch: Batch, share: Share, outcome: Outcome) -> Result<Receipt, Failure> {
     let n_events = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
     match outcome {
-        Outcome::Delivered => Ok(Receipt { deltas: batch.deltas, delivered: n_events }),
+        Outcome::Delivered => Ok(Receipt { deltas: batch.deltas, delivered: n_events, share }),
         Outcome::Doubtful { accepted, answer } => {
-            Ok(Receipt { deltas: doubtful(lane, batch, accepted, &answer), delivered: 0 })
+            Ok(Receipt { deltas: doubtful(lane, batch, accepted, &answer), delivered: 0, share })
         }
         Outcome::Abandoned { reason } => Err(Failure::Abandoned(reason)),
         Outcome::Closed { reason } => Err(Failure::Error(PassError::Closed(reason))),

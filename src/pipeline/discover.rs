@@ -1,21 +1,21 @@
 //! Finds what is new: lists the unsealed hours of every root, oldest first, and compares with the stored positions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Lane, PassError,
+    Lane, Pass, PassError,
     commit::Found,
-    listing::{Lister, Listing, ListingError},
+    compare::compare,
+    listing::{Lister, ListingError},
     plan::{self, HourPlan},
+    sweep::{self, Sweep},
 };
 use crate::{
-    checkpoint::{Frontier, Position, TailState},
-    flowlog::path,
+    checkpoint::{Frontier, Position},
     model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob},
 };
 
@@ -29,20 +29,31 @@ pub(super) struct Work {
     pub(super) blob: HourlyBlob,
     /// The version that the listing showed.
     pub(super) version: BlobVersion,
-    /// The stored position.
+    /// Where reading starts.
     pub(super) position: Option<Position>,
     /// Whether the blob's time to be sealed has come: a last record that is still incomplete enters the quarantine.
     pub(super) sealing: bool,
 }
 
+impl Work {
+    /// Bytes of the version that were not read yet.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        let offset = self.position.as_ref().and_then(|position| position.offset).map_or(0, |(offset, _)| offset);
+        self.version.length.saturating_sub(offset)
+    }
+}
+
 /// What discovery keeps from pass to pass; all of it can be learned again.
 #[derive(Debug, Default)]
 pub struct Memory {
-    roots: BTreeSet<String>,
+    /// The roots, and what is done for each in turn.
+    pub(super) roots: BTreeMap<String, Sweep>,
     roots_learned: Option<Instant>,
     server_clock: Option<(DateTime<Utc>, Instant)>,
     /// Blobs that are held because of damage, with the version that was found damaged.
     pub(super) held: HashMap<BlobName, ETag>,
+    /// Blobs that were gone before they were read to their end, as far as that was said already.
+    pub(super) gone: HashSet<BlobName>,
 }
 
 impl Memory {
@@ -59,6 +70,9 @@ pub(super) struct Counts {
     pub(super) list_calls: u64,
     pub(super) blobs_listed: u64,
     pub(super) held: u64,
+    pub(super) gone: u64,
+    /// The newest Last-Modified that a listing showed.
+    pub(super) newest_change: Option<DateTime<Utc>>,
 }
 
 /// One pass of discovery. Ends early, without error, when it is cancelled or when the readers are gone.
@@ -67,11 +81,13 @@ pub(super) async fn run(
     memory: &mut Memory,
     found: mpsc::Sender<Found>,
     work: mpsc::Sender<Work>,
-    cancelled: CancellationToken,
+    pass: &Pass,
 ) -> (Counts, Result<(), PassError>) {
-    let mut lister = Lister::new(lane.storage.as_ref(), &cancelled);
+    let mut lister = Lister::new(lane.storage.as_ref(), &pass.stopping.reading);
     let mut counts = Counts::default();
-    let result = discover(lane, memory, &mut lister, &mut counts, &found, &work).await;
+    let outlet = Outlet { found, work, pass };
+    let result = discover(lane, memory, &mut lister, &mut counts, &outlet).await;
+    pass.progress.all_found();
     counts.list_calls = lister.calls;
     if let Some(date) = lister.date {
         memory.server_clock = Some((date, Instant::now()));
@@ -84,7 +100,7 @@ pub(super) async fn run(
 }
 
 /// Why discovery ends before its end.
-enum Stop {
+pub(super) enum Stop {
     Cancelled,
     Failed(PassError),
 }
@@ -98,58 +114,108 @@ impl From<ListingError> for Stop {
     }
 }
 
+/// Where discovery's findings go.
+pub(super) struct Outlet<'a> {
+    found: mpsc::Sender<Found>,
+    work: mpsc::Sender<Work>,
+    pass: &'a Pass,
+}
+
+impl Outlet<'_> {
+    /// A receiver that is gone has failed and reports it itself.
+    pub(super) async fn tell(&self, found: Found) -> Result<(), Stop> {
+        self.found.send(found).await.map_err(|_| Stop::Cancelled)
+    }
+
+    async fn hand_over(&self, work: Work) -> Result<(), Stop> {
+        self.pass.progress.found(work.unread_bytes());
+        self.work.send(work).await.map_err(|_| Stop::Cancelled)
+    }
+
+    /// One blob of each root in turn, so that a root with many does not keep the others waiting.
+    pub(super) async fn hand_over_in_turn(&self, roots: Vec<Vec<Work>>) -> Result<(), Stop> {
+        let mut roots: Vec<_> = roots.into_iter().map(Vec::into_iter).collect();
+        while !roots.is_empty() {
+            let mut left = Vec::with_capacity(roots.len());
+            for mut root in roots {
+                if let Some(work) = root.next() {
+                    self.hand_over(work).await?;
+                    left.push(root);
+                }
+            }
+            roots = left;
+        }
+        Ok(())
+    }
+}
+
 async fn discover(
     lane: &Lane,
     memory: &mut Memory,
     lister: &mut Lister<'_>,
     counts: &mut Counts,
-    found: &mpsc::Sender<Found>,
-    work: &mpsc::Sender<Work>,
+    outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
     let stored =
         lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
-    let frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
-    if memory.roots_learned.is_none_or(|learned| learned.elapsed() >= ROOT_WALK_EVERY) {
-        memory.roots = lister.roots().await?;
+    let mut frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
+    // Where nothing is known yet, the walk is one call.
+    let is_due = |learned: Instant| memory.roots.is_empty() || learned.elapsed() >= ROOT_WALK_EVERY;
+    if memory.roots_learned.is_none_or(is_due) {
+        let walked = lister.roots().await?;
+        memory.roots.retain(|root, _| walked.contains(root));
+        for root in walked {
+            memory.roots.entry(root).or_default();
+        }
         memory.roots_learned = Some(Instant::now());
         memory.server_clock = lister.date.map(|date| (date, Instant::now()));
     }
     let Some(now) = memory.server_now() else { return Ok(()) };
 
+    let roots: Vec<String> = memory.roots.keys().cloned().collect();
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
-    for root in &memory.roots {
-        for hour in hours_of(lane, lister, found, root, frontiers.get(root), now).await? {
+    for root in &roots {
+        let (hours, frontier) = hours_of(lane, lister, outlet, root, frontiers.get(root), now).await?;
+        for hour in hours {
             to_list.entry(hour).or_default().push(root);
+        }
+        if let Some(frontier) = frontier {
+            frontiers.insert(root.clone(), frontier);
         }
     }
     for (hour, roots) in to_list {
+        let mut works = Vec::with_capacity(roots.len());
         for root in roots {
             let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
-            let (hour_found, works) = compare(lane, &mut memory.held, counts, root, hour, listing).await?;
-            send(found, hour_found).await?;
-            for one in works {
-                send(work, one).await?;
-            }
+            let (hour_found, found_works) = compare(lane, memory, counts, root, hour, listing).await?;
+            outlet.tell(hour_found).await?;
+            works.push(found_works);
+        }
+        outlet.hand_over_in_turn(works).await?;
+    }
+    for root in &roots {
+        if let Some(frontier) = frontiers.get(root) {
+            sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
         }
     }
     Ok(())
 }
 
-/// The hours of a root to list now. Sends the root's frontier where it is new or where a walk moved it.
+/// The hours of a root to list now, with its frontier. Sends the frontier where it is new or where a walk moved it.
 async fn hours_of(
     lane: &Lane,
     lister: &mut Lister<'_>,
-    found: &mpsc::Sender<Found>,
+    outlet: &Outlet<'_>,
     root: &str,
     known: Option<&Frontier>,
     now: DateTime<Utc>,
-) -> Result<Vec<Hour>, Stop> {
-    let HourPlan { walk, old, open } = plan::plan(known, lane.first_hour, now, lane.seal_after);
+) -> Result<(Vec<Hour>, Option<Frontier>), Stop> {
+    let HourPlan { walk, old, open } = plan::plan(known, lane.first_hour, now, lane.rules.seal_after);
     let frontier = match walk {
         Some(stretch) => plan::frontier_after_walk(known, stretch, lister.hours(root, stretch).await?),
         None => match known.cloned().or_else(|| old.first().or(open.first()).copied().map(Frontier::new)) {
             Some(frontier) => frontier,
-            None => return Ok(Vec::new()),
+            None => return Ok((Vec::new(), None)),
         },
     };
     let walked = walk.map(|stretch| frontier.unsealed_through(stretch.before.previous()).collect::<Vec<_>>());
@@ -157,61 +223,18 @@ async fn hours_of(
         walked.unwrap_or(old).into_iter().chain(open.into_iter().filter(|hour| !frontier.is_sealed(*hour)));
     let hours = hours.collect();
     if known != Some(&frontier) {
-        send(found, Found::Frontier { root: root.to_owned(), frontier }).await?;
+        outlet.tell(Found::Frontier { root: root.to_owned(), frontier: frontier.clone() }).await?;
     }
-    Ok(hours)
+    Ok((hours, Some(frontier)))
 }
 
-/// Compares a complete listing of an hour with the stored positions.
-async fn compare(
-    lane: &Lane,
-    held: &mut HashMap<BlobName, ETag>,
-    counts: &mut Counts,
-    root: &str,
-    hour: Hour,
-    listing: Listing,
-) -> Result<(Found, Vec<Work>), Stop> {
-    let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
-    let mut stored: HashMap<HourlyBlob, Position> =
-        stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
-    let mut works = Vec::new();
-    let mut sealable = is_past(listing.date, hour.end(), lane.seal_after);
-    for version in listing.blobs {
-        let Some(blob) = path::parse(&version.name) else { continue };
-        if blob.root() != root || blob.hour() != hour || version.length == 0 {
-            continue;
-        }
-        counts.blobs_listed = counts.blobs_listed.saturating_add(1);
-        let sealing = is_past(listing.date, hour.end().max(version.last_modified), lane.seal_after);
-        sealable &= sealing;
-        let position = stored.remove(&blob);
-        match position.as_ref().and_then(|position| position.seen.as_ref()) {
-            Some(seen) if seen.etag == version.etag && (seen.tail != TailState::Incomplete || !sealing) => {
-                continue;
-            }
-            _ => {}
-        }
-        if held.get(&version.name) == Some(&version.etag) {
-            counts.held = counts.held.saturating_add(1);
-            sealable = false;
-            continue;
-        }
-        if held.remove(&version.name).is_some() {
-            warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
-        }
-        works.push(Work { blob, version, position, sealing });
+/// Says once that a blob vanished before it was read to its end.
+pub(super) fn say_gone(memory: &mut Memory, counts: &mut Counts, blob: &HourlyBlob, offset: u64) {
+    if memory.gone.insert(blob.name().clone()) {
+        warn!(
+            blob = %blob.name(), read_bytes = offset,
+            "a blob that was not read to its end is gone from the container; what lay behind the bytes read is lost",
+        );
+        counts.gone = counts.gone.saturating_add(1);
     }
-    let outstanding = works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
-    let found = Found::Hour { root: root.to_owned(), hour, sealable, outstanding };
-    Ok((found, works))
-}
-
-/// Whether `now` is `after` or more past `moment`.
-fn is_past(now: DateTime<Utc>, moment: DateTime<Utc>, after: std::time::Duration) -> bool {
-    now.signed_duration_since(moment).to_std().is_ok_and(|past| past >= after)
-}
-
-/// A receiver that is gone has failed and reports it itself.
-async fn send<T>(sender: &mpsc::Sender<T>, message: T) -> Result<(), Stop> {
-    sender.send(message).await.map_err(|_| Stop::Cancelled)
 }

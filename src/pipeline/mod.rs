@@ -13,20 +13,27 @@
 //! deadline above it.
 
 mod assemble;
+mod budget;
 mod collect;
 mod commit;
+mod compare;
 mod deliver;
 mod discover;
+pub mod filter;
 mod listing;
 mod plan;
+mod progress;
 mod read;
 mod report;
+pub mod shared;
 pub mod state;
+mod sweep;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::{
     batch::BatchLimits,
@@ -38,13 +45,17 @@ use crate::{
     store::{FirstHour, StoreError},
 };
 
+pub use budget::Budget;
 pub use discover::Memory;
 pub use report::PassReport;
+
+use filter::BlobFilter;
+use progress::Progress;
 use state::StateHandle;
 
-/// Works wait here while every reader is busy. A page of listing is held by discovery anyway; more would only hold
-/// stale versions.
-const WORKS_QUEUED: usize = 64;
+/// Works wait here while every reader is busy, so that the whole of a backlog of this many blobs is known, and its end
+/// can be foretold, while its first blobs are read. One takes about 300 bytes.
+const WORKS_QUEUED: usize = 16_384;
 
 /// Runs wait here while the batcher is busy: one for each reader that is likely to be ahead. A run is about
 /// [`read::RUN_BYTES`].
@@ -58,6 +69,9 @@ const RECEIPTS_QUEUED: usize = 64;
 
 /// Listed hours wait here during a commit.
 const FOUND_QUEUED: usize = 64;
+
+/// A pass that takes longer than this says how far it is, and again each time.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// One container on its way to one intake.
 #[derive(Debug)]
@@ -74,18 +88,45 @@ pub struct Lane {
     pub scope: Scope,
     /// From when on.
     pub first_hour: FirstHour,
-    /// See `Sealed` in the documentation of the settings.
-    pub seal_after: Duration,
-    /// Blobs read at once.
+    /// Which blobs.
+    pub filter: BlobFilter,
+    /// The intake's part of the memory.
+    pub budget: Budget,
+    /// The source's rules.
+    pub rules: SourceRules,
+    /// Most blobs read at once.
     pub parallel_blobs: usize,
     /// Largest record, bytes.
     pub record_limit: usize,
+    /// The intake's rules.
+    pub delivery: DeliveryRules,
+}
+
+/// When hours are over; see `Sealed` in the documentation of the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceRules {
+    /// An hour is sealed this long after its end and its last change.
+    pub seal_after: Duration,
+    /// Sealed hours younger than this are listed again in turn.
+    pub revisit: Duration,
+}
+
+/// In what portions an intake gets its events.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryRules {
     /// Shape of the events.
     pub format: EventFormat,
     /// When a batch is full.
     pub batch: BatchLimits,
     /// Requests at once.
     pub max_in_flight: usize,
+}
+
+/// What the stages of one pass share.
+#[derive(Debug, Default)]
+struct Pass {
+    stopping: Stopping,
+    progress: Progress,
 }
 
 /// How a pass is stopped.
@@ -98,7 +139,9 @@ pub struct Stopping {
 }
 
 impl Stopping {
-    fn child(&self) -> Self {
+    /// A way to stop a part, that also stops with the whole.
+    #[must_use]
+    pub fn child(&self) -> Self {
         Self { reading: self.reading.child_token(), delivering: self.delivering.child_token() }
     }
 
@@ -138,22 +181,41 @@ impl PassError {
 
 /// One pass over everything new in a lane's container: read, deliver, commit.
 pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping) -> PassReport {
-    let stopping = stopping.child();
+    let pass = Arc::new(Pass { stopping: stopping.child(), progress: Progress::default() });
     let (found_sender, found) = mpsc::channel(FOUND_QUEUED);
     let (work_sender, works) = mpsc::channel(WORKS_QUEUED);
     let (run_sender, runs) = mpsc::channel(RUNS_QUEUED);
     let (batch_sender, batches) = mpsc::channel(BATCHES_QUEUED);
     let (receipt_sender, receipts) = mpsc::channel(RECEIPTS_QUEUED);
 
-    let (discovered, collected, (), delivered, committed) = tokio::join!(
-        discover::run(lane, memory, found_sender, work_sender, stopping.reading.clone()),
-        collect::run(lane, works, run_sender, stopping.reading.clone()),
-        assemble::run(lane, runs, batch_sender),
-        deliver::run(lane, batches, receipt_sender, &stopping),
-        commit::run(lane, found, receipts, &stopping),
-    );
+    let stages = async {
+        tokio::join!(
+            discover::run(lane, memory, found_sender, work_sender, &pass),
+            collect::run(lane, works, run_sender, &pass),
+            assemble::run(lane, runs, batch_sender),
+            deliver::run(lane, batches, receipt_sender, &pass.stopping),
+            commit::run(lane, found, receipts, &pass.stopping),
+        )
+    };
+    let (discovered, collected, (), delivered, committed) = tokio::select! {
+        ended = stages => ended,
+        never = say_progress(lane, &pass) => match never {},
+    };
     for (name, etag) in &collected.held {
         memory.held.insert(name.clone(), etag.clone());
     }
     PassReport::new(memory.server_now(), discovered, collected, delivered, committed)
+}
+
+/// Says now and then how far a long pass is.
+async fn say_progress(lane: &Lane, pass: &Pass) -> std::convert::Infallible {
+    let started = Instant::now();
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        let snapshot = pass.progress.snapshot();
+        if snapshot.blobs.1 > 0 {
+            let Scope { origin, intake } = &lane.scope;
+            info!(%origin, intake, "{}", snapshot.line(started.elapsed()));
+        }
+    }
 }

@@ -3,10 +3,14 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Lane, discover::Work};
+use super::{
+    Lane, Pass,
+    assemble::bytes_in_memory,
+    budget::Share,
+    discover::Work,
+};
 use crate::{
     batch::{EncodedEvents, EventPlace, Run},
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
@@ -25,6 +29,12 @@ pub(super) const RUN_BYTES: usize = 256 * 1024;
 
 /// A blob that changes while it is read is followed this often within one pass.
 const CHANGES_FOLLOWED: u32 = 3;
+
+/// What a reader takes before it knows its blob's records: one range, and the rest of a record before it.
+const READER_BYTES: usize = 2 * 1024 * 1024;
+
+/// A reader gives its place up after so many bytes, if another blob waits for one.
+const TURN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How the reading of a blob ended.
 #[derive(Debug)]
@@ -48,6 +58,8 @@ pub(super) enum ReadOutcome {
     StillChanging,
     /// It could not be read.
     Failed(StorageError),
+    /// Others wait, and it has had its turn: this is left.
+    TurnOver(Box<Work>),
     /// The process is stopping, or a later stage has failed.
     Stopped,
 }
@@ -56,22 +68,23 @@ pub(super) enum ReadOutcome {
 pub(super) async fn read_blob(
     lane: Arc<Lane>,
     work: Work,
-    runs: mpsc::Sender<Run>,
-    cancelled: CancellationToken,
+    runs: mpsc::Sender<(Run, Share)>,
+    pass: Arc<Pass>,
 ) -> ReadEnd {
     let mut reader = Reader {
-        encoder: Encoder::new(lane.format, lane.storage.origin(), work.blob.name()),
+        encoder: Encoder::new(lane.delivery.format, lane.storage.origin(), work.blob.name()),
         chain: work.position.clone(),
         pending: Pending::at(work.position.clone()),
         lane,
         work,
         runs,
-        cancelled,
+        pass,
         calls: 0,
         bytes: 0,
     };
     let outcome = reader.read().await;
-    let outcome = match reader.send(true).await {
+    let is_last = !matches!(outcome, ReadOutcome::TurnOver(_));
+    let outcome = match reader.send(is_last).await {
         Ok(()) => outcome,
         Err(ended) => ended,
     };
@@ -82,8 +95,8 @@ struct Reader {
     lane: Arc<Lane>,
     work: Work,
     encoder: Encoder,
-    runs: mpsc::Sender<Run>,
-    cancelled: CancellationToken,
+    runs: mpsc::Sender<(Run, Share)>,
+    pass: Arc<Pass>,
     /// Where the last run that was sent ended.
     chain: Option<Position>,
     pending: Pending,
@@ -105,17 +118,39 @@ impl Pending {
     }
 }
 
+/// Why the reading of a version ended.
+enum VersionEnd {
+    Complete,
+    /// The next record needs more than the reader could have.
+    NeedsMemory,
+}
+
 /// The end of a reading, as an error so that `?` ends it.
 type Ended = ReadOutcome;
 
 impl Reader {
     async fn read(&mut self) -> ReadOutcome {
-        for _attempt in 0..=CHANGES_FOLLOWED {
-            match self.read_version().await {
+        let mut wanted_bytes = READER_BYTES;
+        let mut n_changes = 0;
+        loop {
+            let share = tokio::select! {
+                biased;
+                () = self.pass.stopping.reading.cancelled() => return ReadOutcome::Stopped,
+                share = self.lane.budget.reading().take(wanted_bytes) => share,
+            };
+            match self.read_version(share).await {
+                Ok(VersionEnd::Complete) => return ReadOutcome::Complete,
+                Ok(VersionEnd::NeedsMemory) => {
+                    wanted_bytes = wanted_bytes.saturating_mul(2);
+                    continue;
+                }
                 Err(ReadOutcome::Failed(error)) if error.kind == StorageErrorKind::Changed => {}
                 Err(ended) => return ended,
-                Ok(()) => return ReadOutcome::Complete,
             }
+            if n_changes == CHANGES_FOLLOWED {
+                return ReadOutcome::StillChanging;
+            }
+            n_changes += 1;
             // The blob was appended to since it was listed: go on from the same place in its new version.
             self.calls = self.calls.saturating_add(1);
             match self.lane.storage.head(self.work.blob.name()).await {
@@ -124,21 +159,33 @@ impl Reader {
             }
             self.work.sealing = false;
         }
-        ReadOutcome::StillChanging
     }
 
-    /// Reads from the position to the end of the version at hand.
-    async fn read_version(&mut self) -> Result<(), Ended> {
+    /// Reads from the position to the end of the version at hand. Where a record needs more memory than is free, what
+    /// is held is given back first: else two such readers would wait for each other.
+    async fn read_version(&mut self, mut share: Share) -> Result<VersionEnd, Ended> {
         let (mut splitter, mut cursor) = self.open().await?;
+        let first = cursor;
         loop {
             self.take_records(&mut splitter).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
             }
+            if cursor.saturating_sub(first) >= TURN_BYTES && self.pass.progress.somebody_waits() {
+                self.send(false).await?;
+                let work = Work { position: self.chain.clone(), ..self.work.clone() };
+                return Err(ReadOutcome::TurnOver(Box::new(work)));
+            }
             let to = length.min(cursor.saturating_add(READ_BYTES));
             let chunk = self.fetch(cursor, to).await?;
+            let needed_bytes = splitter.buffered_bytes().saturating_add(chunk.len());
+            if !self.lane.budget.reading().try_grow(&mut share, needed_bytes) {
+                self.send(false).await?;
+                return Ok(VersionEnd::NeedsMemory);
+            }
             splitter.push(&chunk);
+            self.pass.progress.read(to.saturating_sub(cursor));
             cursor = to;
         }
         let tail = match splitter.finish() {
@@ -161,7 +208,7 @@ impl Reader {
         let BlobVersion { etag, length, .. } = self.work.version.clone();
         let offset = self.pending.to.as_ref().and_then(|position| position.offset);
         self.pending.to = Some(Position { offset, seen: Some(SeenThrough { etag, length, tail }) });
-        Ok(())
+        Ok(VersionEnd::Complete)
     }
 
     /// A splitter at the position, and the offset of the next byte to read. What stands before the position must be
@@ -206,7 +253,7 @@ impl Reader {
             if self.pending.events.bytes.len() >= RUN_BYTES {
                 self.send(false).await?;
             }
-            if self.cancelled.is_cancelled() {
+            if self.pass.stopping.reading.is_cancelled() {
                 return Err(ReadOutcome::Stopped);
             }
         }
@@ -241,6 +288,14 @@ impl Reader {
 
     /// Sends what is pending as a run.
     async fn send(&mut self, last: bool) -> Result<(), Ended> {
+        let rejected_bytes: usize = self.pending.rejected.iter().map(|rejected| rejected.text.len()).sum();
+        let needed_bytes = bytes_in_memory(&self.pending.events).saturating_add(rejected_bytes);
+        let share = tokio::select! {
+            // What there is room for still leaves when the process is stopping.
+            biased;
+            share = self.lane.budget.encoded().take(needed_bytes) => share,
+            () = self.pass.stopping.reading.cancelled() => return Err(ReadOutcome::Stopped),
+        };
         let to = self.pending.to.clone();
         let pending = std::mem::replace(&mut self.pending, Pending::at(to.clone()));
         let from = std::mem::replace(&mut self.chain, to.clone());
@@ -250,7 +305,7 @@ impl Reader {
         }
         let blob = self.work.blob.clone();
         let run = Run { blob, events: pending.events, from, to, rejected: pending.rejected, last };
-        self.runs.send(run).await.map_err(|_| ReadOutcome::Stopped)
+        self.runs.send((run, share)).await.map_err(|_| ReadOutcome::Stopped)
     }
 
     async fn fetch(&mut self, from: u64, to: u64) -> Result<bytes::Bytes, Ended> {
@@ -261,7 +316,7 @@ impl Reader {
         let BlobVersion { name, etag, .. } = &self.work.version;
         let read = tokio::select! {
             biased;
-            () = self.cancelled.cancelled() => return Err(ReadOutcome::Stopped),
+            () = self.pass.stopping.reading.cancelled() => return Err(ReadOutcome::Stopped),
             read = self.lane.storage.read(name, from..to, etag) => read,
         };
         let chunk = read.map_err(ended_by)?;

@@ -8,14 +8,16 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::{Host, Url};
 
 use super::{
-    Limits, Settings, Source, Storage,
+    Globs, Limits, Settings, Source, Storage,
     check_intake::check_intake,
     error::{Report, SettingsError},
     key_path::KeyPath,
     schema::{self, Schema},
 };
 use crate::{
+    flowlog::FLOW_LOG_CONTAINERS,
     http,
+    pipeline::filter::check_glob,
     storage::{azure, directory},
     telemetry,
 };
@@ -28,8 +30,8 @@ const STORAGE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// More readers than this only queue for the two or three cores that such a host has.
 const MOST_PARALLEL_BLOBS: u64 = 64;
-/// The size of the memory budget until it can be chosen. No record and no request can be larger.
-pub(super) const MEMORY: usize = 32 * 1024 * 1024;
+/// With less, not even one range can be read and one batch be sent.
+const LEAST_MEMORY: usize = 4 * 1024 * 1024;
 
 /// Checks everything; what is wrong goes into the report, and so into the error.
 pub(super) fn check(schema: Schema, mut report: Report) -> Result<Settings, SettingsError> {
@@ -41,6 +43,7 @@ pub(super) fn check(schema: Schema, mut report: Report) -> Result<Settings, Sett
     for (name, intake) in schema.intakes {
         intakes.extend(check_intake(name, intake, &mut report));
     }
+    refuse_same_containers(&sources, &mut report);
     let limits = check_limits(&schema.limits, &mut report);
     let log = check_log(schema.log, &mut report);
     report.into_result()?;
@@ -58,8 +61,18 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
         );
     }
     require_positive(&table.child("seal_after"), source.seal_after.0, report);
+    let filter = Globs { include: source.include.clone(), exclude: source.exclude.clone() };
+    for (key, globs) in [("include", &filter.include), ("exclude", &filter.exclude)] {
+        for error in globs.iter().filter_map(|glob| check_glob(glob).err()) {
+            report.reject(
+                &table.child(key),
+                error.to_string(),
+                "write a pattern on the blob's whole name such as \"*/NETWORKWATCHER_WESTEUROPE_*\"",
+            );
+        }
+    }
     let container = source.container.clone();
-    let (start, seal_after) = (source.start.0, source.seal_after.0);
+    let (start, seal_after, revisit) = (source.start.0, source.seal_after.0, source.revisit.0);
     let storage = match source.directory {
         Some(path) => {
             let account = source.account.unwrap_or_default();
@@ -71,7 +84,37 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
         }
         None => Storage::Azure(check_account(&table, source, report)?),
     };
-    Some(Source { name, storage, container, poll_interval, start, seal_after })
+    Some(Source { name, storage, container, poll_interval, start, seal_after, revisit, filter })
+}
+
+/// Positions are kept by account and container: two sources with the same ones would take each other's for theirs.
+fn refuse_same_containers(sources: &[Source], report: &mut Report) {
+    for (number, source) in sources.iter().enumerate() {
+        let Some(twin) = sources.iter().take(number).find(|earlier| have_container_in_common(earlier, source))
+        else {
+            continue;
+        };
+        let key = KeyPath::new(["sources", &source.name]);
+        let remedy = match &source.storage {
+            Storage::Azure(_) => "keep one of the two, or give each a container of its own",
+            Storage::Directory(_) => "give each directory the account and the container that it is a copy of",
+        };
+        report.reject(&key, format!("reads the same container as sources.{}", twin.name), remedy);
+    }
+}
+
+fn have_container_in_common(left: &Source, right: &Source) -> bool {
+    let account = |source: &Source| match &source.storage {
+        Storage::Azure(config) => config.account.to_ascii_lowercase(),
+        Storage::Directory(config) => config.account.to_ascii_lowercase(),
+    };
+    let containers = |source: &Source| match (&source.storage, &source.container) {
+        (Storage::Directory(config), _) => vec![config.container.clone()],
+        (Storage::Azure(_), Some(name)) => vec![name.clone()],
+        (Storage::Azure(_), None) => FLOW_LOG_CONTAINERS.map(str::to_owned).to_vec(),
+    };
+    let right_containers = containers(right);
+    account(left) == account(right) && containers(left).iter().any(|name| right_containers.contains(name))
 }
 
 fn check_account(table: &KeyPath, source: schema::Source, report: &mut Report) -> Option<azure::Config> {
@@ -251,14 +294,14 @@ fn check_limits(limits: &schema::Limits, report: &mut Report) -> Limits {
         let message = format!("limits.memory ({}) is less than twice the largest record", limits.memory.0);
         report.reject(&table.child("record"), message, "give at most half of limits.memory");
     }
-    if limits.memory.0 != MEMORY {
-        let remedy = "remove the key; flowlogd works with 32MiB";
-        report.reject(&table.child("memory"), "another size than 32MiB is not built yet", remedy);
+    if limits.memory.0 < LEAST_MEMORY {
+        report.reject(&table.child("memory"), "is too small", "give at least \"4MiB\"");
     }
     require_positive(&table.child("drain"), limits.drain.0, report);
     require_positive(&table.child("once_deadline"), limits.once_deadline.0, report);
     let parallel_key = table.child("parallel_blobs");
     Limits {
+        memory: limits.memory.0,
         parallel_blobs: check_range(&parallel_key, limits.parallel_blobs, 1, MOST_PARALLEL_BLOBS, report),
         record,
         drain: limits.drain.0,

@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     Intake, Sink,
-    check::{CONNECT_TIMEOUT, MEMORY, check_range, check_roots, check_url, require_positive},
+    check::{CONNECT_TIMEOUT, check_range, check_roots, check_url, require_positive},
     error::Report,
     key_path::KeyPath,
     schema::{self, HeaderText},
@@ -97,9 +97,12 @@ fn check_event_format(
     }
 }
 
+/// No receiver is known that takes larger bodies.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
 fn check_batch(table: &KeyPath, batch: &schema::Batch, protocol: &str, report: &mut Report) -> BatchLimits {
     let batch_table = table.child("batch");
-    let most_bytes = if protocol == "sekoia" { SEKOIA_MAX_BYTES } else { MEMORY };
+    let most_bytes = if protocol == "sekoia" { SEKOIA_MAX_BYTES } else { MOST_BYTES };
     let max_bytes = batch.max_bytes.0;
     if max_bytes == 0 || max_bytes > most_bytes {
         let message = format!("{max_bytes} bytes is out of range");

@@ -36,9 +36,9 @@ use crate::{
 pub struct Settings {
     /// Where the state lies.
     pub state_dir: PathBuf,
-    /// The sources, by name. One for now.
+    /// The sources, by name.
     pub sources: Vec<Source>,
-    /// The intakes, by name. One for now.
+    /// The intakes, by name.
     pub intakes: Vec<Intake>,
     /// Limits of the process.
     pub limits: Limits,
@@ -61,6 +61,19 @@ pub struct Source {
     pub start: Start,
     /// See `Sealed` in the documentation of the settings.
     pub seal_after: Duration,
+    /// How long sealed hours are looked at again.
+    pub revisit: Duration,
+    /// Which blobs are read.
+    pub filter: Globs,
+}
+
+/// Globs on blob names, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Globs {
+    /// A blob is read where one of these matches,
+    pub include: Vec<String>,
+    /// and none of these.
+    pub exclude: Vec<String>,
 }
 
 /// What kind of storage.
@@ -136,6 +149,8 @@ fn without_query(url: &str) -> String {
 /// Limits of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Bytes read, parsed or encoded and not acknowledged yet.
+    pub memory: usize,
     /// Blobs read at once.
     pub parallel_blobs: usize,
     /// Largest record, bytes.

@@ -47,6 +47,12 @@ pub(super) struct Source {
     pub start: WrittenStart,
     /// When an hour counts as complete.
     pub seal_after: Period,
+    /// How long sealed hours are looked at again.
+    pub revisit: Period,
+    /// Globs of the blobs to read.
+    pub include: Vec<String>,
+    /// Globs of the blobs not to read.
+    pub exclude: Vec<String>,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
 }

@@ -43,24 +43,12 @@ fn is_usable(variant: &str) -> bool {
 
 fn vet_tables(layer: &Layer, report: &mut Report) {
     for (section, word) in [("sources", "source"), ("intakes", "intake")] {
-        let names: Vec<&str> = layer.tables_of(section).map(KeyPath::last).collect();
-        match names.as_slice() {
-            [] => {
-                report.reject(
-                    &KeyPath::new([section]),
-                    format!("no {word} is set"),
-                    format!("add [{section}.NAME]"),
-                );
-            }
-            [_] => {}
-            _ => {
-                let message = format!("more than one {word} ({}) is not built yet", names.join(", "));
-                report.reject(
-                    &KeyPath::new([section]),
-                    message,
-                    "keep one, and run a flowlogd of its own for each other",
-                );
-            }
+        if layer.tables_of(section).next().is_none() {
+            report.reject(
+                &KeyPath::new([section]),
+                format!("no {word} is set"),
+                format!("add [{section}.NAME]"),
+            );
         }
     }
     for table in layer.tables_of("intakes") {

@@ -1,0 +1,171 @@
+//! One lane's life: a pass at each poll, or passes until one is complete.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use super::{AppError, Mode};
+use crate::{
+    pipeline::{self, Lane, Memory, PassError, PassReport, Stopping},
+    storage::StorageErrorKind,
+    telemetry::chain,
+};
+
+/// `run --once` looks again this soon after a pass that did not reach its end.
+pub(super) const ONCE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How a lane ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LaneEnd {
+    /// Asked to stop, or the one pass is complete.
+    Done,
+    /// The one pass was still blocked at its deadline.
+    Blocked,
+    /// The container does not exist.
+    ContainerMissing,
+}
+
+/// How a lane runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Schedule {
+    pub(super) mode: Mode,
+    /// Polls of all lanes of a source start together, so that intakes that stand level ask for the same.
+    pub(super) started: Instant,
+    pub(super) poll_interval: Duration,
+    /// For a single pass: how long it may be blocked.
+    pub(super) deadline: Duration,
+}
+
+/// A lane with the source's name.
+#[derive(Debug)]
+pub(super) struct LaneRun {
+    pub(super) source: String,
+    pub(super) lane: Arc<Lane>,
+    pub(super) memory: Memory,
+}
+
+impl LaneRun {
+    /// Runs until it is asked to stop, or for one complete pass.
+    pub(super) async fn run(self, schedule: Schedule, stopping: &Stopping) -> Result<LaneEnd, AppError> {
+        match schedule.mode {
+            Mode::Forever => self.poll_forever(schedule, stopping).await,
+            Mode::Once => self.poll_once(schedule.deadline, &stopping.child()).await,
+        }
+    }
+
+    async fn poll_forever(mut self, schedule: Schedule, stopping: &Stopping) -> Result<LaneEnd, AppError> {
+        let mut polls = tokio::time::interval_at(schedule.started, schedule.poll_interval);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.reading.cancelled() => return Ok(LaneEnd::Done),
+                _ = polls.tick() => {}
+            }
+            let report = pipeline::run_pass(&self.lane, &mut self.memory, stopping).await;
+            if self.say(report)? {
+                return Ok(LaneEnd::ContainerMissing);
+            }
+        }
+    }
+
+    /// Passes until one is complete. Gives up when the source or the intake stays blocked for `deadline`; time in which
+    /// events are delivered does not count.
+    async fn poll_once(mut self, deadline: Duration, stopping: &Stopping) -> Result<LaneEnd, AppError> {
+        let lane = Arc::clone(&self.lane);
+        let intake = lane.scope.intake.as_str();
+        let mut blocked_since = Instant::now();
+        loop {
+            let give_up = async {
+                lane.driver.failing_for(deadline).await;
+                let reason = lane.driver.last_failure().unwrap_or_default();
+                error!(
+                    intake, deadline_seconds = deadline.as_secs(), reason,
+                    "the intake is still blocked: giving up; what it does not have is read again at the next start",
+                );
+                stopping.reading.cancel();
+                stopping.delivering.cancel();
+                std::future::pending::<()>().await;
+            };
+            let report = tokio::select! {
+                report = pipeline::run_pass(&self.lane, &mut self.memory, stopping) => report,
+                () = give_up => return Ok(LaneEnd::Blocked),
+            };
+            let (complete, progress) = (report.is_complete(), report.events > 0 || report.blobs_read > 0);
+            let failure = report.errors.first().map(|error| chain(error).to_string());
+            if self.say(report)? {
+                return Ok(LaneEnd::ContainerMissing);
+            }
+            if stopping.delivering.is_cancelled() {
+                return Ok(LaneEnd::Blocked);
+            }
+            if complete || stopping.reading.is_cancelled() {
+                return Ok(LaneEnd::Done);
+            }
+            if progress {
+                blocked_since = Instant::now();
+            }
+            if blocked_since.elapsed() >= deadline {
+                error!(
+                    source = self.source, deadline_seconds = deadline.as_secs(), reason = failure,
+                    "the source is still blocked: giving up",
+                );
+                return Ok(LaneEnd::Blocked);
+            }
+            tokio::select! {
+                () = stopping.reading.cancelled() => return Ok(LaneEnd::Done),
+                () = tokio::time::sleep(ONCE_RETRY_AFTER) => {}
+            }
+        }
+    }
+
+    /// Logs a pass. Returns whether the container does not exist.
+    fn say(&self, report: PassReport) -> Result<bool, AppError> {
+        let source = self.source.as_str();
+        let container = self.lane.scope.origin.container.as_str();
+        let intake = self.lane.scope.intake.as_str();
+        let mut missing = false;
+        let complete = report.is_complete();
+        if let Some(reason) = &report.abandoned {
+            warn!(source, container, intake, reason, "batches were given up; they are read again");
+        }
+        info!(
+            source,
+            container,
+            intake,
+            blobs = report.blobs_read,
+            bytes = report.bytes_read,
+            events = report.events,
+            lag_seconds = report.lag.map(|lag| lag.as_secs()),
+            quarantined = report.quarantined,
+            held = report.held,
+            failed = report.failed,
+            gone = report.gone,
+            listed = report.blobs_listed,
+            list_calls = report.list_calls,
+            read_calls = report.read_calls,
+            hours_sealed = report.hours_sealed,
+            "{}",
+            if complete { "poll complete" } else { "poll incomplete" },
+        );
+        for failure in report.errors {
+            match failure {
+                PassError::Storage(error) if error.kind == StorageErrorKind::ContainerNotFound => {
+                    missing = true;
+                }
+                PassError::Storage(failure) => {
+                    error!(
+                        source, container, error = %chain(&failure),
+                        "the source could not be listed; the next poll tries again",
+                    );
+                }
+                fatal @ (PassError::Store(_)
+                | PassError::Chain(_)
+                | PassError::Closed(_)
+                | PassError::Task(_)) => return Err(AppError::Pipeline(fatal)),
+            }
+        }
+        Ok(missing)
+    }
+}

@@ -1,0 +1,243 @@
+//! One source's life: finds its containers and runs a lane from each of them to each intake.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{
+    StreamExt as _,
+    future::LocalBoxFuture,
+    stream::FuturesUnordered,
+};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::{
+    AppError, Ending, Mode, build,
+    build::IntakeUnit,
+    containers,
+    lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
+};
+use crate::{
+    flowlog::FLOW_LOG_CONTAINERS,
+    model::{Hour, Scope},
+    pipeline::{Lane, Memory, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle},
+    settings::{self, Limits, Start, Storage},
+    storage::{Account, BlobStore},
+    store::FirstHour,
+    telemetry::chain,
+};
+
+/// A source and where its events go.
+pub(super) struct SourceRun<'a> {
+    settings: settings::Source,
+    account: Arc<dyn Account>,
+    filter: BlobFilter,
+    intakes: &'a [IntakeUnit],
+    limits: Limits,
+    state: StateHandle,
+}
+
+/// The lanes that run, each with its container.
+type Lanes<'a> = FuturesUnordered<LocalBoxFuture<'a, (String, Result<LaneEnd, AppError>)>>;
+
+impl<'a> SourceRun<'a> {
+    /// Sets the source up and decides its first hours; makes no request.
+    pub(super) async fn new(
+        settings: settings::Source,
+        intakes: &'a [IntakeUnit],
+        limits: Limits,
+        state: StateHandle,
+    ) -> Result<Self, AppError> {
+        let account = build::account(&settings.storage)?;
+        let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
+            .map_err(|error| AppError::Setup(error.into()))?;
+        let source = Self { settings, account, filter, intakes, limits, state };
+        source.decide_first_hours().await?;
+        Ok(source)
+    }
+
+    /// Runs until it is asked to stop, or until every lane had a complete pass.
+    pub(super) async fn run(&self, mode: Mode, stopping: &Stopping) -> Result<Ending, AppError> {
+        let schedule = Schedule {
+            mode,
+            started: Instant::now(),
+            poll_interval: self.settings.poll_interval,
+            deadline: self.limits.once_deadline,
+        };
+        let look_again = match mode {
+            Mode::Forever => self.settings.poll_interval,
+            Mode::Once => ONCE_RETRY_AFTER,
+        };
+        let mut lanes = Lanes::new();
+        // Containers with the number of their lanes that run.
+        let mut open: BTreeMap<String, usize> = BTreeMap::new();
+        let mut ending = Ending::Done;
+        let mut found_any = false;
+        let mut waiting_since = Instant::now();
+        loop {
+            if mode == Mode::Forever || !found_any {
+                for container in self.containers().await {
+                    if !open.contains_key(&container) {
+                        open.insert(container.clone(), self.intakes.len());
+                        found_any = true;
+                        for lane in self.lanes(&container).await? {
+                            let name = container.clone();
+                            lanes.push(Box::pin(async move { (name, lane.run(schedule, stopping).await) }));
+                        }
+                    }
+                }
+            }
+            let again = tokio::time::sleep(look_again);
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some((container, end)) = lanes.next(), if !lanes.is_empty() => match end? {
+                        LaneEnd::Done => {}
+                        LaneEnd::Blocked => ending = Ending::Blocked,
+                        LaneEnd::ContainerMissing => {
+                            found_any = false;
+                            if close(&mut open, &container) {
+                                let advice = containers::missing(self.account.as_ref(), &container).await;
+                                warn!(source = self.settings.name, "{advice}");
+                            }
+                        }
+                    },
+                    () = stopping.reading.cancelled(), if lanes.is_empty() => return Ok(ending),
+                    () = &mut again => break,
+                }
+                if lanes.is_empty() && found_any {
+                    return Ok(ending);
+                }
+            }
+            if found_any {
+                waiting_since = Instant::now();
+            } else if mode == Mode::Once && waiting_since.elapsed() >= schedule.deadline {
+                error!(
+                    source = self.settings.name,
+                    deadline_seconds = schedule.deadline.as_secs(),
+                    "no container could be read: giving up",
+                );
+                return Ok(Ending::Blocked);
+            }
+        }
+    }
+
+    /// The names of the containers that are configured or exist.
+    async fn containers(&self) -> Vec<String> {
+        if let Some(name) = named_container(&self.settings) {
+            return vec![name.to_owned()];
+        }
+        let source = self.settings.name.as_str();
+        match containers::existing(self.account.as_ref()).await {
+            Ok(Ok(names)) => names,
+            Ok(Err(advice)) => {
+                warn!(source, "{advice}");
+                Vec::new()
+            }
+            Err(error) => {
+                warn!(source, error = %chain(&error), "the containers could not be listed");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A lane from a container to each intake.
+    async fn lanes(&self, container: &str) -> Result<Vec<LaneRun>, AppError> {
+        let handles = shared::share(self.account.container(container), self.intakes.len());
+        let mut lanes = Vec::with_capacity(handles.len());
+        for (unit, storage) in self.intakes.iter().zip(handles) {
+            let lane = Arc::new(self.lane(container, unit, storage).await?);
+            lanes.push(LaneRun { source: self.settings.name.clone(), lane, memory: Memory::default() });
+        }
+        Ok(lanes)
+    }
+
+    async fn lane(
+        &self,
+        container: &str,
+        unit: &IntakeUnit,
+        storage: Arc<dyn BlobStore>,
+    ) -> Result<Lane, AppError> {
+        let scope = self.scope(container, unit);
+        Ok(Lane {
+            storage,
+            intake: Arc::clone(&unit.intake),
+            driver: Arc::clone(&unit.driver),
+            state: self.state.clone(),
+            first_hour: self.first_hour(&scope).await?,
+            scope,
+            filter: self.filter.clone(),
+            budget: unit.budget.clone(),
+            rules: SourceRules { seal_after: self.settings.seal_after, revisit: self.settings.revisit },
+            parallel_blobs: self.limits.parallel_blobs,
+            record_limit: self.limits.record,
+            delivery: unit.delivery,
+        })
+    }
+
+    /// `start` counts from the first start that names a container, whether it exists or not.
+    async fn decide_first_hours(&self) -> Result<(), AppError> {
+        let named = named_container(&self.settings);
+        let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
+        for name in names {
+            for unit in self.intakes {
+                self.first_hour(&self.scope(name, unit)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn first_hour(&self, scope: &Scope) -> Result<FirstHour, AppError> {
+        let start = self.settings.start;
+        let proposed = proposed_first_hour(start, DateTime::from(SystemTime::now()));
+        let stored = self.state.first_hour(scope.clone(), proposed).await.map_err(AppError::State)?;
+        if stored != proposed && !matches!(start, Start::Now | Start::Back(_)) {
+            info!(
+                origin = %scope.origin, intake = scope.intake, ?stored,
+                "`start` was decided at the first start and stays as it is",
+            );
+        }
+        Ok(stored)
+    }
+
+    fn scope(&self, container: &str, unit: &IntakeUnit) -> Scope {
+        let origin = self.account.container(container).origin().clone();
+        Scope { origin, intake: unit.name.clone() }
+    }
+}
+
+/// Notes that a lane of a container ended. Returns whether it was the last one.
+fn close(open: &mut BTreeMap<String, usize>, container: &str) -> bool {
+    let Some(n_lanes) = open.get_mut(container) else { return false };
+    *n_lanes = n_lanes.saturating_sub(1);
+    if *n_lanes > 0 {
+        return false;
+    }
+    open.remove(container);
+    true
+}
+
+fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
+    match start {
+        Start::Earliest => FirstHour::Beginning,
+        Start::Now => FirstHour::At(Hour::containing(now)),
+        Start::Back(back) => {
+            let moment = TimeDelta::from_std(back).ok().and_then(|back| now.checked_sub_signed(back));
+            FirstHour::At(Hour::containing(moment.unwrap_or(DateTime::<Utc>::MIN_UTC)))
+        }
+        Start::At(moment) => FirstHour::At(Hour::containing(moment)),
+    }
+}
+
+/// The container that the settings name; a directory is one container, named or not.
+fn named_container(source: &settings::Source) -> Option<&str> {
+    match &source.storage {
+        Storage::Directory(config) => Some(&config.container),
+        Storage::Azure(_) => source.container.as_deref(),
+    }
+}

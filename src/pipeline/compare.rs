@@ -1,0 +1,77 @@
+//! Compares a complete listing of an hour with the stored positions.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use super::{
+    Lane,
+    commit::Found,
+    discover::{Counts, Memory, Stop, Work, say_gone},
+    listing::Listing,
+};
+use crate::{
+    checkpoint::{Position, TailState},
+    flowlog::path,
+    model::{Hour, HourlyBlob},
+};
+
+/// What the listing shows of the hour, and the blobs with something to read.
+pub(super) async fn compare(
+    lane: &Lane,
+    memory: &mut Memory,
+    counts: &mut Counts,
+    root: &str,
+    hour: Hour,
+    listing: Listing,
+) -> Result<(Found, Vec<Work>), Stop> {
+    let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
+    let mut stored: HashMap<HourlyBlob, Position> =
+        stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
+    let mut works = Vec::new();
+    let mut sealable = is_past(listing.date, hour.end(), lane.rules.seal_after);
+    for version in listing.blobs {
+        let Some(blob) = path::parse(&version.name) else { continue };
+        if blob.root() != root || blob.hour() != hour {
+            continue;
+        }
+        let position = stored.remove(&blob);
+        if version.length == 0 || !lane.filter.wants(&version.name) {
+            continue;
+        }
+        counts.blobs_listed = counts.blobs_listed.saturating_add(1);
+        counts.newest_change = counts.newest_change.max(Some(version.last_modified));
+        let sealing = is_past(listing.date, hour.end().max(version.last_modified), lane.rules.seal_after);
+        sealable &= sealing;
+        match position.as_ref().and_then(|position| position.seen.as_ref()) {
+            Some(seen) if seen.etag == version.etag && (seen.tail != TailState::Incomplete || !sealing) => {
+                continue;
+            }
+            _ => {}
+        }
+        if memory.held.get(&version.name) == Some(&version.etag) {
+            counts.held = counts.held.saturating_add(1);
+            sealable = false;
+            continue;
+        }
+        if memory.held.remove(&version.name).is_some() {
+            warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
+        }
+        works.push(Work { blob, version, position, sealing });
+    }
+    // A complete listing lacks them.
+    for (blob, position) in stored {
+        if position.seen.is_none() {
+            say_gone(memory, counts, &blob, position.offset.map_or(0, |(offset, _)| offset));
+        }
+    }
+    let outstanding = works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
+    let found = Found::Hour { root: root.to_owned(), hour, sealable, outstanding };
+    Ok((found, works))
+}
+
+/// Whether `now` is `after` or more past `moment`.
+fn is_past(now: DateTime<Utc>, moment: DateTime<Utc>, after: std::time::Duration) -> bool {
+    now.signed_duration_since(moment).to_std().is_ok_and(|past| past >= after)
+}

@@ -1,0 +1,193 @@
+//! How far a pass is, counted by its stages while it runs, and said where it takes long.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+
+use crate::model::Hour;
+
+/// Stands for "no blob was handed to a reader yet".
+const NO_HOUR: i64 = i64::MIN;
+
+/// What the stages of one pass count. Plain numbers for people: nothing is decided by them.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Blobs with something to read, and their unread bytes.
+    found_blobs: AtomicU64,
+    found_bytes: AtomicU64,
+    /// Whether every listing of the pass is done.
+    all_found: AtomicBool,
+    /// Blobs read, and the bytes of all blobs that were read so far.
+    read_blobs: AtomicU64,
+    read_bytes: AtomicU64,
+    /// Blobs found that no reader has taken yet.
+    waiting: AtomicU64,
+    /// Hour of the blob that was handed to a reader last, counted from the epoch.
+    hour: AtomicI64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            found_blobs: AtomicU64::default(),
+            found_bytes: AtomicU64::default(),
+            all_found: AtomicBool::default(),
+            read_blobs: AtomicU64::default(),
+            read_bytes: AtomicU64::default(),
+            waiting: AtomicU64::default(),
+            hour: AtomicI64::new(NO_HOUR),
+        }
+    }
+}
+
+impl Progress {
+    /// A blob is on its way to the readers.
+    pub(super) fn found(&self, unread_bytes: u64) {
+        self.found_blobs.fetch_add(1, Ordering::Relaxed);
+        self.found_bytes.fetch_add(unread_bytes, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There will be no more of them.
+    pub(super) fn all_found(&self) {
+        self.all_found.store(true, Ordering::Relaxed);
+    }
+
+    /// A reader has taken a blob.
+    pub(super) fn taken(&self, hour: Hour) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.hour.store(hour.number(), Ordering::Relaxed);
+    }
+
+    /// Whether blobs wait for a reader.
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// New bytes of a blob were read.
+    pub(super) fn read(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A blob was read to its end, or could not be.
+    pub(super) fn blob_done(&self) {
+        self.read_blobs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where the pass is now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let hour = Some(self.hour.load(Ordering::Relaxed)).filter(|hour| *hour != NO_HOUR);
+        Snapshot {
+            blobs: (load(&self.read_blobs), load(&self.found_blobs)),
+            bytes: (load(&self.read_bytes), load(&self.found_bytes)),
+            all_found: self.all_found.load(Ordering::Relaxed),
+            hour: hour.map(Hour::from_number),
+        }
+    }
+}
+
+/// A moment of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    /// Blobs done, of those found so far.
+    pub(super) blobs: (u64, u64),
+    /// Bytes read, of those found so far.
+    pub(super) bytes: (u64, u64),
+    /// Whether more may still be found.
+    pub(super) all_found: bool,
+    /// The hour that is being read.
+    pub(super) hour: Option<Hour>,
+}
+
+impl Snapshot {
+    /// Bytes found and not read.
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        self.bytes.1.saturating_sub(self.bytes.0)
+    }
+
+    /// Blobs found and not done.
+    pub(super) fn backlog_blobs(&self) -> u64 {
+        self.blobs.1.saturating_sub(self.blobs.0)
+    }
+
+    /// How long the rest of what was found takes at the pace so far; `None` before the first byte.
+    pub(super) fn time_left(&self, elapsed: Duration) -> Option<Duration> {
+        let done = self.bytes.0.min(self.bytes.1);
+        if done == 0 {
+            return None;
+        }
+        let millis = u128::from(self.backlog_bytes()).saturating_mul(elapsed.as_millis()) / u128::from(done);
+        Some(Duration::from_secs(u64::try_from(millis / 1_000).unwrap_or(u64::MAX)))
+    }
+
+    /// The line for people.
+    pub(super) fn line(&self, elapsed: Duration) -> Line<'_> {
+        Line { snapshot: self, elapsed }
+    }
+}
+
+/// A snapshot as a sentence.
+pub(super) struct Line<'a> {
+    snapshot: &'a Snapshot,
+    elapsed: Duration,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Snapshot { blobs, bytes, all_found, hour } = *self.snapshot;
+        let more = if all_found { "" } else { " found so far" };
+        write!(
+            f,
+            "read {} of {} blobs{more}, {} of {}, oldest first",
+            blobs.0,
+            blobs.1,
+            ByteSize::b(bytes.0.min(bytes.1)).display().iec(),
+            ByteSize::b(bytes.1).display().iec(),
+        )?;
+        if let Some(hour) = hour {
+            write!(f, ", now at {hour}")?;
+        }
+        match self.snapshot.time_left(self.elapsed) {
+            Some(left) => write!(f, ", about {} left", humantime::format_duration(left)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a backlog at several moments. Guarantees: the line says how far it is and how long the rest takes, and
+    /// does not divide by nothing.
+    #[test]
+    fn lines() {
+        let progress = Progress::default();
+        let check = |seconds: u64, expected: &str| {
+            let line = progress.snapshot().line(Duration::from_secs(seconds)).to_string();
+            assert_eq!(line, expected);
+        };
+        check(5, "read 0 of 0 blobs found so far, 0 B of 0 B, oldest first");
+        progress.found(3 << 20);
+        progress.found(1 << 20);
+        progress.taken(Hour::from_parts(2026, 11, 24, 5).unwrap());
+        assert!(progress.somebody_waits());
+        progress.read(1 << 20);
+        check(
+            10,
+            "read 0 of 2 blobs found so far, 1.0 MiB of 4.0 MiB, oldest first, now at 2026-11-24T05Z, about 30s left",
+        );
+        progress.blob_done();
+        progress.all_found();
+        check(
+            90,
+            "read 1 of 2 blobs, 1.0 MiB of 4.0 MiB, oldest first, now at 2026-11-24T05Z, about 4m 30s left",
+        );
+        assert_eq!(progress.snapshot().backlog_blobs(), 1);
+    }
+}

@@ -1,0 +1,93 @@
+//! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tracing::warn;
+
+use super::{
+    Lane,
+    commit::Found,
+    compare::compare,
+    discover::{Counts, Memory, Outlet, Stop},
+    listing::Lister,
+    plan,
+};
+use crate::{checkpoint::Frontier, model::Hour, store::FirstHour};
+
+/// How far the turns of one root are.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// The sealed hour that was listed again last.
+    revisited: Option<Hour>,
+}
+
+/// Lists one sealed hour of a root again, the next one in turn. An hour with something new in it is unsealed, and so is
+/// one hour like any other until it is sealed anew.
+pub(super) async fn revisit(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
+    (root, frontier): (&str, &Frontier),
+    now: DateTime<Utc>,
+) -> Result<(), Stop> {
+    let first = first_revisited(lane, now);
+    let before = plan::first_open_hour(now, lane.rules.seal_after);
+    let last = memory.roots.get(root).and_then(|sweep| sweep.revisited);
+    let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
+    let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
+    if let Some(sweep) = memory.roots.get_mut(root) {
+        sweep.revisited = Some(hour);
+    }
+    let (found, works) = compare(lane, memory, counts, root, hour, listing).await?;
+    if works.is_empty() {
+        return Ok(());
+    }
+    warn!(root, %hour, blobs = works.len(), "a sealed hour has changed: it is read again where it is new");
+    outlet.tell(Found::Reopened { root: root.to_owned(), hour }).await?;
+    outlet.tell(found).await?;
+    outlet.hand_over_in_turn(vec![works]).await
+}
+
+/// The oldest hour that is young enough, and not before the first hour of all.
+fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
+    let revisit = TimeDelta::from_std(lane.rules.revisit).unwrap_or(TimeDelta::MAX);
+    // An hour is as old as its end: the one that contains the moment ends after it.
+    let youngest_moment = now.checked_sub_signed(revisit).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let first = Hour::containing(youngest_moment);
+    match lane.first_hour {
+        FirstHour::Beginning => first,
+        FirstHour::At(hour) => first.max(hour),
+    }
+}
+
+/// The first sealed hour after `last` in `first..before`, or from its beginning on.
+fn next_sealed(frontier: &Frontier, first: Hour, before: Hour, last: Option<Hour>) -> Option<Hour> {
+    let sealed = || {
+        (first.number()..before.number()).map(Hour::from_number).filter(|hour| frontier.is_sealed(*hour))
+    };
+    sealed().find(|hour| last.is_none_or(|last| *hour > last)).or_else(|| sealed().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: hours 10 to 14, of which some are sealed, in turn. Guarantees: each sealed one comes once before any
+    /// comes again; an unsealed one and one outside never.
+    #[test]
+    fn sealed_hours_come_in_turn() {
+        let hour = Hour::from_number;
+        let frontier = Frontier::from_parts(hour(12), [hour(13)]);
+        let next = |last: Option<i64>| {
+            next_sealed(&frontier, hour(10), hour(15), last.map(hour)).map(Hour::number)
+        };
+        assert_eq!(next(None), Some(10));
+        assert_eq!(next(Some(10)), Some(11));
+        assert_eq!(next(Some(11)), Some(13));
+        assert_eq!(next(Some(13)), Some(10));
+        assert_eq!(next(Some(3)), Some(10));
+        assert_eq!(next_sealed(&frontier, hour(14), hour(15), None), None);
+        assert_eq!(next_sealed(&frontier, hour(15), hour(15), None), None);
+    }
+}
