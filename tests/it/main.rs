@@ -30,4 +30,5 @@ mod e2e;
 mod receiver;
 mod writer;
 
+mod project;
 mod tidy;

@@ -132,11 +132,16 @@ fn variables_win() {
             ("FLOWLOGD__INTAKES__OUT__AUTH__BEARER", "Y2FuYXJ5LTAwMDEyMzAw"),
             ("FLOWLOGD__INTAKES__OUT__HEADERS__X-TENANT", "Y2FuYXJ5LTAwMDEyMzAw"),
             ("FLOWLOGD__ADMIN__LISTEN", ""),
+            ("FLOWLOGD__LIMITS__PARALLEL_BLOBS", "2"),
+            ("FLOWLOGD__LIMITS__DRAIN", "7s"),
+            ("FLOWLOGD__LIMITS__ONCE_DEADLINE", "90s"),
+            ("FLOWLOGD__LOG__LEVEL", "info,flowlogd=debug"),
+            ("FLOWLOGD__LOG__FORMAT", "text"),
             ("FLOWLOGD__SOURCES__COPY__REVISIT", "2d"),
             ("FLOWLOGD__SOURCES__COPY__INCLUDE", "*"),
         ],
         &expect![[r#"
-            DIR/flowlogd.toml and 9 variables
+            DIR/flowlogd.toml and 14 variables
             state_dir = "/var/lib/flowlogd"
 
             [sources.copy]
@@ -170,14 +175,14 @@ fn variables_win() {
 
             [limits]
             memory = "32MiB"
-            parallel_blobs = 8
+            parallel_blobs = 2
             record = "16MiB"
-            drain = "20s"
-            once_deadline = "5m"
+            drain = "7s"
+            once_deadline = "90s"
 
             [log]
-            level = "info"
-            format = "auto"
+            level = "info,flowlogd=debug"
+            format = "text"
         "#]],
     );
 }
