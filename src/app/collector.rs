@@ -153,18 +153,23 @@ impl Collector {
         let named = named_container(&self.source);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
-            self.first_hour(&self.scope(name)).await?;
+            let scope = self.scope(name);
+            let (stored, proposed) = self.first_hour(&scope).await?;
+            if is_changed(self.source.start, stored, proposed) {
+                info!(
+                    origin = %scope.origin, first_hour = %stored,
+                    "`start` was decided at the first start and stays as it is",
+                );
+            }
         }
         Ok(())
     }
 
-    async fn first_hour(&self, scope: &Scope) -> Result<FirstHour, AppError> {
+    /// The stored first hour, and the one that would be stored if there were none.
+    async fn first_hour(&self, scope: &Scope) -> Result<(FirstHour, FirstHour), AppError> {
         let proposed = proposed_first_hour(self.source.start, DateTime::from(SystemTime::now()));
         let stored = self.state.first_hour(scope.clone(), proposed).await.map_err(AppError::State)?;
-        if stored != proposed && !matches!(self.source.start, Start::Now | Start::Back(_)) {
-            info!(origin = %scope.origin, ?stored, "`start` was decided at the first start and stays as it is");
-        }
-        Ok(stored)
+        Ok((stored, proposed))
     }
 
     fn scope(&self, container: &str) -> Scope {
@@ -179,7 +184,7 @@ impl Collector {
             intake: Arc::clone(&self.intake),
             driver: Arc::clone(&self.driver),
             state: self.state.clone(),
-            first_hour: self.first_hour(&scope).await?,
+            first_hour: self.first_hour(&scope).await?.0,
             scope,
             seal_after: self.source.seal_after,
             parallel_blobs: self.limits.parallel_blobs,
@@ -252,6 +257,17 @@ fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
             FirstHour::At(Hour::containing(moment.unwrap_or(DateTime::<Utc>::MIN_UTC)))
         }
         Start::At(moment) => FirstHour::At(Hour::containing(moment)),
+    }
+}
+
+/// Whether `start` is surely not what it was when the first hour was stored. What counts back from the clock comes to
+/// later hours as time goes by, never to earlier ones.
+fn is_changed(start: Start, stored: FirstHour, proposed: FirstHour) -> bool {
+    match (stored, proposed) {
+        (FirstHour::At(stored), FirstHour::At(proposed)) if matches!(start, Start::Now | Start::Back(_)) => {
+            stored > proposed
+        }
+        _ => stored != proposed,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     checkpoint::TailState,
     model::Origin,
     store::{
-        FirstHour, StoreError,
+        StoreError,
         sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
     },
 };
@@ -200,10 +200,7 @@ fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Res
     ]);
     let mut n_roots = 0_usize;
     for summary in summaries {
-        let first_hour = summary.first_hour.map(|first| match first {
-            FirstHour::Beginning => String::from("earliest"),
-            FirstHour::At(hour) => hour.to_string(),
-        });
+        let first_hour = summary.first_hour.map(|first| first.to_string());
         if json {
             let line = SummaryLine {
                 account: &summary.scope.origin.account,

@@ -39,9 +39,9 @@ fn write_around(world: &World, hour: Hour) {
     world.writer_into(&world.container, "from", &["--start-hour", &start_hour(hour)]).minutes(3);
 }
 
-/// *Scenario*: `start` is a duration back or a time within an hour; then it is changed to `earliest`.
-/// *Guarantees*: the hour that contains that moment is read from its beginning, the hour before it is not; the change is
-/// only told.
+/// *Scenario*: `start` is a duration back or a time within an hour; it stays, then it is changed in three ways.
+/// *Guarantees*: the hour that contains that moment is read from its beginning, the hour before it is not; a change is
+/// only told, with the hour that stays.
 #[tokio::test]
 async fn start_is_rounded_down_to_an_hour() {
     for (container, start) in
@@ -67,12 +67,18 @@ async fn start_is_rounded_down_to_an_hour() {
         assert_eq!(code, 0, "{stderr}");
         assert_eq!(world.received(), world.ledgers(&["from"]), "{stderr}");
 
-        world.configure(&[("sources", "start = \"earliest\"")]);
-        let (code, reports, stderr) = world.once();
-        assert_eq!(code, 0, "{stderr}");
-        assert!(stderr.contains("`start` was decided at the first start and stays as it is"), "{stderr}");
-        assert_eq!(sum(&reports, "events"), 0);
-        assert_eq!(world.received(), world.ledgers(&["from"]));
+        for (other, is_told) in
+            [(start.as_str(), false), ("earliest", true), ("2000d", true), ("2025-06-01T04:00:00Z", true)]
+        {
+            world.configure(&[("sources", &format!("start = {other:?}"))]);
+            let (code, reports, stderr) = world.once();
+            assert_eq!(code, 0, "{stderr}");
+            let told = stderr.matches("`start` was decided at the first start and stays as it is").count();
+            assert_eq!(told, usize::from(is_told), "{start}, then {other}: {stderr}");
+            assert_eq!(stderr.contains(&format!("\"first_hour\":\"{first}\"")), is_told, "{stderr}");
+            assert_eq!(sum(&reports, "events"), 0);
+            assert_eq!(world.received(), world.ledgers(&["from"]));
+        }
     }
 }
 
