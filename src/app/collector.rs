@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    AppError,
+    AppError, Obstacle,
     containers::{self, FLOW_LOG_CONTAINERS},
 };
 use crate::{
@@ -43,10 +43,10 @@ pub(super) struct Collector {
 }
 
 /// What one poll came to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct PollOutcome {
-    /// Everything that was new is delivered and committed.
-    pub(super) complete: bool,
+    /// Why not everything that was new is delivered and committed; `None` where it is.
+    pub(super) obstacle: Option<Obstacle>,
     /// Something was.
     pub(super) progress: bool,
 }
@@ -84,37 +84,58 @@ impl Collector {
 
     /// One pass over every container of the source, with one line that says what it came to.
     pub(super) async fn pass(&mut self, stopping: &Stopping) -> Result<PollOutcome, AppError> {
-        let mut outcome = PollOutcome { complete: self.find_containers().await?, progress: false };
+        let mut source_trouble = self.find_containers().await?;
+        let mut intake_trouble = None;
+        let mut progress = false;
         let mut missing = Vec::new();
         for (container, (lane, memory)) in &mut self.lanes {
             let report = pipeline::run_pass(lane, memory, stopping).await;
-            outcome.complete &= report.is_complete();
-            outcome.progress |= report.events > 0 || report.blobs_read > 0;
-            if say(&self.source.name, container, report)? {
-                missing.push(container.clone());
+            progress |= report.events > 0 || report.blobs_read > 0;
+            if report.abandoned.is_some() {
+                intake_trouble.clone_from(&report.abandoned);
+            }
+            if report.unread.is_some() {
+                source_trouble.clone_from(&report.unread);
+            }
+            match say(&self.source.name, container, report)? {
+                Some(Unlisted::Missing) => missing.push(container.clone()),
+                Some(Unlisted::Failed(reason)) => source_trouble = Some(reason),
+                None => {}
             }
         }
         for container in missing {
             let advice = containers::missing(self.account.as_ref(), &container).await;
             warn!(source = self.source.name, "{advice}");
             self.lanes.remove(&container);
+            source_trouble = Some(advice);
         }
-        Ok(outcome)
+        let obstacle = match (intake_trouble, source_trouble) {
+            (Some(reason), _) => Some(Obstacle::Intake { name: self.intake_name().to_owned(), reason }),
+            (None, Some(reason)) => Some(Obstacle::Source { name: self.source.name.clone(), reason }),
+            (None, None) => None,
+        };
+        Ok(PollOutcome { obstacle, progress })
     }
 
-    /// Opens a lane for each container that is configured or exists. Returns whether there is any.
-    async fn find_containers(&mut self) -> Result<bool, AppError> {
+    /// The intake's name in the settings.
+    pub(super) fn intake_name(&self) -> &str {
+        &self.intake_settings.name
+    }
+
+    /// Opens a lane for each container that is configured or exists. Returns why there is none to look for, if so.
+    async fn find_containers(&mut self) -> Result<Option<String>, AppError> {
         let names = match named_container(&self.source) {
             Some(name) => vec![name.to_owned()],
             None => match containers::existing(self.account.as_ref()).await {
                 Ok(Ok(names)) => names,
                 Ok(Err(advice)) => {
                     warn!(source = self.source.name, "{advice}");
-                    Vec::new()
+                    return Ok(self.lanes.is_empty().then_some(advice));
                 }
-                Err(error) => {
-                    warn!(source = self.source.name, error = %chain(&error), "the containers could not be listed");
-                    return Ok(false);
+                Err(failure) => {
+                    let error = chain(&failure).to_string();
+                    warn!(source = self.source.name, error, "the containers could not be listed");
+                    return Ok(Some(error));
                 }
             },
         };
@@ -124,7 +145,7 @@ impl Collector {
                 self.lanes.insert(name, (lane, Memory::default()));
             }
         }
-        Ok(!self.lanes.is_empty())
+        Ok(None)
     }
 
     /// `start` counts from the first start that names a container, whether it exists or not.
@@ -132,18 +153,23 @@ impl Collector {
         let named = named_container(&self.source);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
-            self.first_hour(&self.scope(name)).await?;
+            let scope = self.scope(name);
+            let (stored, proposed) = self.first_hour(&scope).await?;
+            if is_changed(self.source.start, stored, proposed) {
+                info!(
+                    origin = %scope.origin, first_hour = %stored,
+                    "`start` was decided at the first start and stays as it is",
+                );
+            }
         }
         Ok(())
     }
 
-    async fn first_hour(&self, scope: &Scope) -> Result<FirstHour, AppError> {
+    /// The stored first hour, and the one that would be stored if there were none.
+    async fn first_hour(&self, scope: &Scope) -> Result<(FirstHour, FirstHour), AppError> {
         let proposed = proposed_first_hour(self.source.start, DateTime::from(SystemTime::now()));
         let stored = self.state.first_hour(scope.clone(), proposed).await.map_err(AppError::State)?;
-        if stored != proposed && !matches!(self.source.start, Start::Now | Start::Back(_)) {
-            info!(origin = %scope.origin, ?stored, "`start` was decided at the first start and stays as it is");
-        }
-        Ok(stored)
+        Ok((stored, proposed))
     }
 
     fn scope(&self, container: &str) -> Scope {
@@ -158,7 +184,7 @@ impl Collector {
             intake: Arc::clone(&self.intake),
             driver: Arc::clone(&self.driver),
             state: self.state.clone(),
-            first_hour: self.first_hour(&scope).await?,
+            first_hour: self.first_hour(&scope).await?.0,
             scope,
             seal_after: self.source.seal_after,
             parallel_blobs: self.limits.parallel_blobs,
@@ -170,9 +196,17 @@ impl Collector {
     }
 }
 
-/// Logs a pass. Returns whether the container does not exist.
-fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppError> {
-    let mut missing = false;
+/// Why a container was not listed.
+enum Unlisted {
+    /// It does not exist.
+    Missing,
+    /// The storage server said no, or nothing.
+    Failed(String),
+}
+
+/// Logs a pass.
+fn say(source: &str, container: &str, report: PassReport) -> Result<Option<Unlisted>, AppError> {
+    let mut unlisted = None;
     let complete = report.is_complete();
     if let Some(reason) = &report.abandoned {
         warn!(source, container, reason, "batches were given up; they are read again");
@@ -197,9 +231,13 @@ fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppErr
     );
     for failure in report.errors {
         match failure {
-            PassError::Storage(error) if error.kind == StorageErrorKind::ContainerNotFound => missing = true,
+            PassError::Storage(error) if error.kind == StorageErrorKind::ContainerNotFound => {
+                unlisted = Some(Unlisted::Missing);
+            }
             PassError::Storage(failure) => {
-                error!(source, container, error = %chain(&failure), "the source could not be listed; the next poll tries again");
+                let error = chain(&failure).to_string();
+                error!(source, container, error, "the source could not be listed; the next poll tries again");
+                unlisted = Some(Unlisted::Failed(error));
             }
             fatal @ (PassError::Store(_)
             | PassError::Chain(_)
@@ -207,7 +245,7 @@ fn say(source: &str, container: &str, report: PassReport) -> Result<bool, AppErr
             | PassError::Task(_)) => return Err(AppError::Pipeline(fatal)),
         }
     }
-    Ok(missing)
+    Ok(unlisted)
 }
 
 fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
@@ -219,6 +257,17 @@ fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
             FirstHour::At(Hour::containing(moment.unwrap_or(DateTime::<Utc>::MIN_UTC)))
         }
         Start::At(moment) => FirstHour::At(Hour::containing(moment)),
+    }
+}
+
+/// Whether `start` is surely not what it was when the first hour was stored. What counts back from the clock comes to
+/// later hours as time goes by, never to earlier ones.
+fn is_changed(start: Start, stored: FirstHour, proposed: FirstHour) -> bool {
+    match (stored, proposed) {
+        (FirstHour::At(stored), FirstHour::At(proposed)) if matches!(start, Start::Now | Start::Back(_)) => {
+            stored > proposed
+        }
+        _ => stored != proposed,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     pipeline::{PassError, Stopping},
@@ -28,15 +28,6 @@ pub enum Mode {
     Once,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Asked to stop, or the one pass is complete.
-    Done,
-    /// The one pass was still blocked at its deadline.
-    Blocked,
-}
-
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -49,33 +40,59 @@ pub enum AppError {
     /// The pipeline cannot go on.
     #[error("stopped: going on could lose events")]
     Pipeline(#[source] PassError),
+    /// The one pass was still blocked at its deadline.
+    #[error("still blocked after {}: giving up", humantime::format_duration(*deadline))]
+    Blocked {
+        /// How long nothing went on.
+        deadline: Duration,
+        /// By what.
+        #[source]
+        obstacle: Obstacle,
+    },
+}
+
+/// What a pass cannot get past.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// An intake takes nothing.
+    #[error("the intake {name} takes nothing: {reason}")]
+    Intake {
+        /// The intake's name in the settings.
+        name: String,
+        /// What its last answer came to.
+        reason: String,
+    },
+    /// A source cannot be read.
+    #[error("the source {name} cannot be read: {reason}")]
+    Source {
+        /// The source's name in the settings.
+        name: String,
+        /// The last trouble with it.
+        reason: String,
+    },
 }
 
 /// Runs the collector until `shutdown` completes, then drains; in [`Mode::Once`], until one pass is complete.
 ///
 /// # Errors
-/// [`AppError`] where it cannot start or cannot go on. Nothing is lost then: what was not committed is read again.
-pub async fn run(
-    settings: Settings,
-    mode: Mode,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Ending, AppError> {
+/// [`AppError`] where it cannot start, cannot go on or gives up. Nothing is lost then: what was not committed is read again.
+pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
     let limits = settings.limits;
     let (collector, state_owner) = Collector::build(settings).await?;
     let stopping = Stopping::default();
     let finished = CancellationToken::new();
     let work = async {
-        let ending = match mode {
+        let ended = match mode {
             Mode::Forever => poll_forever(collector, &stopping).await,
             Mode::Once => poll_once(collector, &stopping, limits.once_deadline).await,
         };
         finished.cancel();
-        ending
+        ended
     };
-    let (ending, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
+    let (ended, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
     // Every handle on the state went with the collector; the store is closed once its owner has ended.
     state_owner.await.map_err(|error| AppError::Pipeline(error.into()))?;
-    ending
+    ended
 }
 
 /// Stops reading when `shutdown` completes, and delivering when the drain deadline has passed.
@@ -99,13 +116,13 @@ async fn stop_on(
     }
 }
 
-async fn poll_forever(mut collector: Collector, stopping: &Stopping) -> Result<Ending, AppError> {
+async fn poll_forever(mut collector: Collector, stopping: &Stopping) -> Result<(), AppError> {
     loop {
         let due = Instant::now() + collector.poll_interval();
         collector.pass(stopping).await?;
         tokio::select! {
             biased;
-            () = stopping.reading.cancelled() => return Ok(Ending::Done),
+            () = stopping.reading.cancelled() => return Ok(()),
             () = tokio::time::sleep_until(due) => {}
         }
     }
@@ -117,37 +134,36 @@ async fn poll_once(
     mut collector: Collector,
     stopping: &Stopping,
     deadline: Duration,
-) -> Result<Ending, AppError> {
+) -> Result<(), AppError> {
     let driver = collector.driver();
+    let intake = collector.intake_name().to_owned();
     let mut blocked_since = Instant::now();
     loop {
-        let delivering = stopping.delivering.clone();
-        let give_up = async {
-            driver.failing_for(deadline).await;
-            error!(deadline_seconds = deadline.as_secs(), "the intake is still blocked: giving up");
-            stopping.reading.cancel();
-            delivering.cancel();
-            std::future::pending::<()>().await;
-        };
+        let pass = collector.pass(stopping);
+        tokio::pin!(pass);
         let outcome = tokio::select! {
-            outcome = collector.pass(stopping) => outcome?,
-            () = give_up => return Ok(Ending::Blocked),
+            outcome = &mut pass => outcome?,
+            () = driver.failing_for(deadline) => {
+                let reason = driver.last_failure().unwrap_or_default();
+                let obstacle = Obstacle::Intake { name: intake, reason };
+                stopping.reading.cancel();
+                stopping.delivering.cancel();
+                // What is acknowledged by now is still committed.
+                pass.await?;
+                return Err(AppError::Blocked { deadline, obstacle });
+            }
         };
-        if delivering.is_cancelled() {
-            return Ok(Ending::Blocked);
-        }
-        if outcome.complete || stopping.reading.is_cancelled() {
-            return Ok(Ending::Done);
+        if outcome.obstacle.is_none() || stopping.reading.is_cancelled() {
+            return Ok(());
         }
         if outcome.progress {
             blocked_since = Instant::now();
         }
-        if blocked_since.elapsed() >= deadline {
-            error!(deadline_seconds = deadline.as_secs(), "the source is still blocked: giving up");
-            return Ok(Ending::Blocked);
+        if let Some(obstacle) = outcome.obstacle.filter(|_| blocked_since.elapsed() >= deadline) {
+            return Err(AppError::Blocked { deadline, obstacle });
         }
         tokio::select! {
-            () = stopping.reading.cancelled() => return Ok(Ending::Done),
+            () = stopping.reading.cancelled() => return Ok(()),
             () = tokio::time::sleep(ONCE_RETRY_AFTER) => {}
         }
     }
