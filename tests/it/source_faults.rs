@@ -63,9 +63,12 @@ async fn a_wrong_account_key() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(69), "{stderr}");
         assert!(output.stdout.is_empty());
-        for part in
-            ["still blocked after 1s", "the source test cannot be read", "access denied", "account key"]
-        {
+        for part in [
+            "still blocked after 1s",
+            "the source test cannot be read",
+            "access denied (status 403",
+            "account key",
+        ] {
             assert!(last_line(&stderr).contains(part), "{part}: {stderr}");
         }
         for secret in [WRONG, ACCOUNT_KEY, "right", "SharedKey", "canary"] {
