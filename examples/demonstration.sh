@@ -51,12 +51,28 @@ intake_key = "demonstration"
 [log]
 format = "text"
 SETTINGS
+coproc writer {
+    exec target/debug/examples/flow_log_writer --endpoint "$endpoint" --create-container --nics 5 --roots 2 \
+        --first-minute 50 --interactive --ledger "$work/written"
+}
+pids+=("$writer_PID")
+
+# Grows each blob by a minute and waits until that is done.
+minute() {
+    echo minute >&"${writer[1]}"
+    read -r done <&"${writer[0]}"
+}
+
+# Both flow logs are there before flowlogd starts: it looks for new ones every few minutes only.
+minute
 target/debug/flowlogd --config "$work/flowlogd.toml" run &
 daemon=$!
 pids+=("$daemon")
-
-target/debug/examples/flow_log_writer --endpoint "$endpoint" --create-container --nics 5 --roots 2 --first-minute 50 \
-    --rounds 20 --pause 1s --ledger "$work/written"
+for _ in $(seq 19); do
+    sleep 1
+    minute
+done
+echo "written: ${done#done }"
 for _ in $(seq 100); do
     if cmp -s <(sort "$work/written") <(sort "$work/received"); then break; fi
     sleep 0.1

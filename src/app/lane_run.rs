@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::{AppError, Mode};
+use super::{AppError, Mode, Obstacle};
 use crate::{
     pipeline::{self, Lane, Memory, PassError, PassReport, Stopping},
     storage::StorageErrorKind,
@@ -16,14 +16,22 @@ use crate::{
 pub(super) const ONCE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How a lane ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum LaneEnd {
     /// Asked to stop, or the one pass is complete.
     Done,
     /// The one pass was still blocked at its deadline.
-    Blocked,
+    Blocked(Obstacle),
     /// The container does not exist.
     ContainerMissing,
+}
+
+/// Why a container was not listed.
+enum Unlisted {
+    /// It does not exist.
+    Missing,
+    /// The storage server said no, or nothing.
+    Failed(String),
 }
 
 /// How a lane runs.
@@ -64,7 +72,7 @@ impl LaneRun {
                 _ = polls.tick() => {}
             }
             let report = pipeline::run_pass(&self.lane, &mut self.memory, stopping).await;
-            if self.say(report)? {
+            if matches!(self.say(report)?, Some(Unlisted::Missing)) {
                 return Ok(LaneEnd::ContainerMissing);
             }
         }
@@ -74,44 +82,45 @@ impl LaneRun {
     /// events are delivered does not count.
     async fn poll_once(mut self, deadline: Duration, stopping: &Stopping) -> Result<LaneEnd, AppError> {
         let lane = Arc::clone(&self.lane);
-        let intake = lane.scope.intake.as_str();
         let mut blocked_since = Instant::now();
         loop {
-            let give_up = async {
-                lane.driver.failing_for(deadline).await;
-                let reason = lane.driver.last_failure().unwrap_or_default();
-                error!(
-                    intake, deadline_seconds = deadline.as_secs(), reason,
-                    "the intake is still blocked: giving up; what it does not have is read again at the next start",
-                );
-                stopping.reading.cancel();
-                stopping.delivering.cancel();
-                std::future::pending::<()>().await;
+            let (report, given_up) = {
+                let pass = pipeline::run_pass(&self.lane, &mut self.memory, stopping);
+                tokio::pin!(pass);
+                tokio::select! {
+                    report = &mut pass => (report, None),
+                    () = lane.driver.failing_for(deadline) => {
+                        let reason = lane.driver.last_failure().unwrap_or_default();
+                        stopping.reading.cancel();
+                        stopping.delivering.cancel();
+                        // What is acknowledged by now is still committed.
+                        (pass.await, Some(reason))
+                    }
+                }
             };
-            let report = tokio::select! {
-                report = pipeline::run_pass(&self.lane, &mut self.memory, stopping) => report,
-                () = give_up => return Ok(LaneEnd::Blocked),
+            let progress = report.events > 0 || report.blobs_read > 0;
+            let (abandoned, unread) = (report.abandoned.clone(), report.unread.clone());
+            let trouble = match self.say(report)? {
+                Some(Unlisted::Missing) => return Ok(LaneEnd::ContainerMissing),
+                Some(Unlisted::Failed(reason)) => Some(reason),
+                None => unread,
             };
-            let (complete, progress) = (report.is_complete(), report.events > 0 || report.blobs_read > 0);
-            let failure = report.errors.first().map(|error| chain(error).to_string());
-            if self.say(report)? {
-                return Ok(LaneEnd::ContainerMissing);
+            if let Some(reason) = given_up {
+                return Ok(LaneEnd::Blocked(self.intake_obstacle(reason)));
             }
-            if stopping.delivering.is_cancelled() {
-                return Ok(LaneEnd::Blocked);
-            }
-            if complete || stopping.reading.is_cancelled() {
+            let obstacle = match (abandoned, trouble) {
+                (Some(reason), _) => self.intake_obstacle(reason),
+                (None, Some(reason)) => Obstacle::Source { name: self.source.clone(), reason },
+                (None, None) => return Ok(LaneEnd::Done),
+            };
+            if stopping.reading.is_cancelled() {
                 return Ok(LaneEnd::Done);
             }
             if progress {
                 blocked_since = Instant::now();
             }
             if blocked_since.elapsed() >= deadline {
-                error!(
-                    source = self.source, deadline_seconds = deadline.as_secs(), reason = failure,
-                    "the source is still blocked: giving up",
-                );
-                return Ok(LaneEnd::Blocked);
+                return Ok(LaneEnd::Blocked(obstacle));
             }
             tokio::select! {
                 () = stopping.reading.cancelled() => return Ok(LaneEnd::Done),
@@ -120,12 +129,16 @@ impl LaneRun {
         }
     }
 
-    /// Logs a pass. Returns whether the container does not exist.
-    fn say(&self, report: PassReport) -> Result<bool, AppError> {
+    fn intake_obstacle(&self, reason: String) -> Obstacle {
+        Obstacle::Intake { name: self.lane.scope.intake.clone(), reason }
+    }
+
+    /// Logs a pass.
+    fn say(&self, report: PassReport) -> Result<Option<Unlisted>, AppError> {
         let source = self.source.as_str();
         let container = self.lane.scope.origin.container.as_str();
         let intake = self.lane.scope.intake.as_str();
-        let mut missing = false;
+        let mut unlisted = None;
         let complete = report.is_complete();
         if let Some(reason) = &report.abandoned {
             warn!(source, container, intake, reason, "batches were given up; they are read again");
@@ -152,13 +165,15 @@ impl LaneRun {
         for failure in report.errors {
             match failure {
                 PassError::Storage(error) if error.kind == StorageErrorKind::ContainerNotFound => {
-                    missing = true;
+                    unlisted = Some(Unlisted::Missing);
                 }
                 PassError::Storage(failure) => {
+                    let error = chain(&failure).to_string();
                     error!(
-                        source, container, error = %chain(&failure),
-                        "the source could not be listed; the next poll tries again",
+                        source,
+                        container, error, "the source could not be listed; the next poll tries again"
                     );
+                    unlisted = Some(Unlisted::Failed(error));
                 }
                 fatal @ (PassError::Store(_)
                 | PassError::Chain(_)
@@ -166,6 +181,6 @@ impl LaneRun {
                 | PassError::Task(_)) => return Err(AppError::Pipeline(fatal)),
             }
         }
-        Ok(missing)
+        Ok(unlisted)
     }
 }

@@ -9,7 +9,7 @@ use std::{future::Future, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     pipeline::{
@@ -18,6 +18,7 @@ use crate::{
     },
     settings::{Limits, Settings, Source},
     store::{StoreError, sqlite::SqliteStore},
+    telemetry::chain,
 };
 
 use build::IntakeUnit;
@@ -32,15 +33,6 @@ pub enum Mode {
     Once,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Asked to stop, or the one pass is complete.
-    Done,
-    /// The one pass was still blocked at its deadline.
-    Blocked,
-}
-
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -53,21 +45,49 @@ pub enum AppError {
     /// The pipeline cannot go on.
     #[error("stopped: going on could lose events")]
     Pipeline(#[source] PassError),
+    /// The one pass was still blocked at its deadline.
+    #[error("still blocked after {}: giving up", humantime::format_duration(*deadline))]
+    Blocked {
+        /// How long nothing went on.
+        deadline: Duration,
+        /// By what.
+        #[source]
+        obstacle: Obstacle,
+    },
+}
+
+/// What a pass cannot get past.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// An intake takes nothing.
+    #[error("the intake {name} takes nothing: {reason}")]
+    Intake {
+        /// The intake's name in the settings.
+        name: String,
+        /// What its last answer came to.
+        reason: String,
+    },
+    /// A source cannot be read.
+    #[error("the source {name} cannot be read: {reason}")]
+    Source {
+        /// The source's name in the settings.
+        name: String,
+        /// The last trouble with it.
+        reason: String,
+    },
 }
 
 /// Runs the collector until `shutdown` completes, then drains; in [`Mode::Once`], until one pass is complete.
 ///
 /// # Errors
-/// [`AppError`] where it cannot start or cannot go on. Nothing is lost then: what was not committed is read again.
-pub async fn run(
-    settings: Settings,
-    mode: Mode,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Ending, AppError> {
+/// [`AppError`] where it cannot start, cannot go on or gives up. Nothing is lost then: what was not committed is read again.
+pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
     let Settings { state_dir, sources, intakes, limits, .. } = settings;
     let memory_bytes = limits.memory / intakes.len().max(1);
-    let intakes =
-        intakes.into_iter().map(|intake| IntakeUnit::new(intake, memory_bytes)).collect::<Result<Vec<_>, _>>()?;
+    let intakes = intakes
+        .into_iter()
+        .map(|intake| IntakeUnit::new(intake, memory_bytes))
+        .collect::<Result<Vec<_>, _>>()?;
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
     let (state, state_owner) = state::start(Box::new(store));
@@ -75,17 +95,18 @@ pub async fn run(
     let stopping = Stopping::default();
     let finished = CancellationToken::new();
     let work = async {
-        let ending = run_sources(sources, &intakes, limits, state, mode, &stopping).await;
+        let ended = run_sources(sources, &intakes, limits, state, mode, &stopping).await;
         finished.cancel();
-        ending
+        ended
     };
-    let (ending, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
+    let (ended, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
     // Every handle on the state went with the sources; the store is closed once its owner has ended.
     state_owner.await.map_err(|error| AppError::Pipeline(error.into()))?;
-    ending
+    ended
 }
 
-/// Runs all sources at once. One that cannot go on stops the others: what they have in flight is read again.
+/// Runs all sources at once. One that cannot go on stops the others: what they have in flight is read again. One that
+/// is blocked does not.
 async fn run_sources(
     sources: Vec<Source>,
     intakes: &[IntakeUnit],
@@ -93,26 +114,31 @@ async fn run_sources(
     state: StateHandle,
     mode: Mode,
     stopping: &Stopping,
-) -> Result<Ending, AppError> {
+) -> Result<(), AppError> {
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
         runs.push(SourceRun::new(source, intakes, limits, state.clone()).await?);
     }
     drop(state);
     let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();
-    let mut ending = Ok(Ending::Done);
+    let mut failures = Vec::new();
     while let Some(ended) = running.next().await {
-        match ended {
-            Ok(Ending::Done) => {}
-            Ok(Ending::Blocked) => ending = ending.map(|_done| Ending::Blocked),
-            Err(error) => {
+        if let Err(failure) = ended {
+            if !matches!(failure, AppError::Blocked { .. }) {
                 stopping.reading.cancel();
                 stopping.delivering.cancel();
-                ending = ending.and(Err(error));
             }
+            failures.push(failure);
         }
     }
-    ending
+    // What ended the run is what counts; the others are only said.
+    failures.sort_by_key(|failure| matches!(failure, AppError::Blocked { .. }));
+    let mut failures = failures.into_iter();
+    let first = failures.next();
+    for failure in failures {
+        error!(error = %chain(&failure), "failed too");
+    }
+    first.map_or(Ok(()), Err)
 }
 
 /// Stops reading when `shutdown` completes, and delivering when the drain deadline has passed.

@@ -1,22 +1,14 @@
 //! One source's life: finds its containers and runs a lane from each of them to each intake.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{
-    StreamExt as _,
-    future::LocalBoxFuture,
-    stream::FuturesUnordered,
-};
+use futures_util::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
-    AppError, Ending, Mode, build,
+    AppError, Mode, Obstacle, build,
     build::IntakeUnit,
     containers,
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
@@ -61,7 +53,7 @@ impl<'a> SourceRun<'a> {
     }
 
     /// Runs until it is asked to stop, or until every lane had a complete pass.
-    pub(super) async fn run(&self, mode: Mode, stopping: &Stopping) -> Result<Ending, AppError> {
+    pub(super) async fn run(&self, mode: Mode, stopping: &Stopping) -> Result<(), AppError> {
         let schedule = Schedule {
             mode,
             started: Instant::now(),
@@ -75,20 +67,27 @@ impl<'a> SourceRun<'a> {
         let mut lanes = Lanes::new();
         // Containers with the number of their lanes that run.
         let mut open: BTreeMap<String, usize> = BTreeMap::new();
-        let mut ending = Ending::Done;
-        let mut found_any = false;
+        let mut blocked = None;
+        // Why there is no container to read.
+        let mut trouble = None;
         let mut waiting_since = Instant::now();
         loop {
-            if mode == Mode::Forever || !found_any {
-                for container in self.containers().await {
-                    if !open.contains_key(&container) {
-                        open.insert(container.clone(), self.intakes.len());
-                        found_any = true;
-                        for lane in self.lanes(&container).await? {
-                            let name = container.clone();
-                            lanes.push(Box::pin(async move { (name, lane.run(schedule, stopping).await) }));
+            if mode == Mode::Forever || open.is_empty() {
+                match self.containers().await {
+                    Ok(names) => {
+                        trouble = None;
+                        for container in names {
+                            if !open.contains_key(&container) {
+                                open.insert(container.clone(), self.intakes.len());
+                                for lane in self.lanes(&container).await? {
+                                    let name = container.clone();
+                                    let run = async move { (name, lane.run(schedule, stopping).await) };
+                                    lanes.push(Box::pin(run));
+                                }
+                            }
                         }
                     }
+                    Err(reason) => trouble = trouble.or(Some(reason)),
                 }
             }
             let again = tokio::time::sleep(look_again);
@@ -98,50 +97,53 @@ impl<'a> SourceRun<'a> {
                     biased;
                     Some((container, end)) = lanes.next(), if !lanes.is_empty() => match end? {
                         LaneEnd::Done => {}
-                        LaneEnd::Blocked => ending = Ending::Blocked,
+                        LaneEnd::Blocked(obstacle) => {
+                            blocked.get_or_insert(obstacle);
+                        }
                         LaneEnd::ContainerMissing => {
-                            found_any = false;
                             if close(&mut open, &container) {
                                 let advice = containers::missing(self.account.as_ref(), &container).await;
                                 warn!(source = self.settings.name, "{advice}");
+                                trouble = Some(advice);
                             }
                         }
                     },
-                    () = stopping.reading.cancelled(), if lanes.is_empty() => return Ok(ending),
+                    () = stopping.reading.cancelled(), if lanes.is_empty() => return Ok(()),
                     () = &mut again => break,
                 }
-                if lanes.is_empty() && found_any {
-                    return Ok(ending);
+                if lanes.is_empty() && !open.is_empty() {
+                    let deadline = schedule.deadline;
+                    return blocked.map_or(Ok(()), |obstacle| Err(AppError::Blocked { deadline, obstacle }));
                 }
             }
-            if found_any {
+            if !lanes.is_empty() {
                 waiting_since = Instant::now();
-            } else if mode == Mode::Once && waiting_since.elapsed() >= schedule.deadline {
-                error!(
-                    source = self.settings.name,
-                    deadline_seconds = schedule.deadline.as_secs(),
-                    "no container could be read: giving up",
-                );
-                return Ok(Ending::Blocked);
+            } else if let Some(reason) = &trouble
+                && mode == Mode::Once
+                && waiting_since.elapsed() >= schedule.deadline
+            {
+                let obstacle = Obstacle::Source { name: self.settings.name.clone(), reason: reason.clone() };
+                return Err(AppError::Blocked { deadline: schedule.deadline, obstacle });
             }
         }
     }
 
-    /// The names of the containers that are configured or exist.
-    async fn containers(&self) -> Vec<String> {
+    /// The names of the containers that are configured or exist; where there is none, why.
+    async fn containers(&self) -> Result<Vec<String>, String> {
         if let Some(name) = named_container(&self.settings) {
-            return vec![name.to_owned()];
+            return Ok(vec![name.to_owned()]);
         }
         let source = self.settings.name.as_str();
         match containers::existing(self.account.as_ref()).await {
-            Ok(Ok(names)) => names,
+            Ok(Ok(names)) => Ok(names),
             Ok(Err(advice)) => {
                 warn!(source, "{advice}");
-                Vec::new()
+                Err(advice)
             }
-            Err(error) => {
-                warn!(source, error = %chain(&error), "the containers could not be listed");
-                Vec::new()
+            Err(failure) => {
+                let error = chain(&failure).to_string();
+                warn!(source, error, "the containers could not be listed");
+                Err(error)
             }
         }
     }
@@ -169,7 +171,7 @@ impl<'a> SourceRun<'a> {
             intake: Arc::clone(&unit.intake),
             driver: Arc::clone(&unit.driver),
             state: self.state.clone(),
-            first_hour: self.first_hour(&scope).await?,
+            first_hour: self.first_hour(&scope).await?.0,
             scope,
             filter: self.filter.clone(),
             budget: unit.budget.clone(),
@@ -186,23 +188,24 @@ impl<'a> SourceRun<'a> {
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
             for unit in self.intakes {
-                self.first_hour(&self.scope(name, unit)).await?;
+                let scope = self.scope(name, unit);
+                let (stored, proposed) = self.first_hour(&scope).await?;
+                if is_changed(self.settings.start, stored, proposed) {
+                    info!(
+                        origin = %scope.origin, intake = scope.intake, first_hour = %stored,
+                        "`start` was decided at the first start and stays as it is",
+                    );
+                }
             }
         }
         Ok(())
     }
 
-    async fn first_hour(&self, scope: &Scope) -> Result<FirstHour, AppError> {
-        let start = self.settings.start;
-        let proposed = proposed_first_hour(start, DateTime::from(SystemTime::now()));
+    /// The stored first hour, and the one that would be stored if there were none.
+    async fn first_hour(&self, scope: &Scope) -> Result<(FirstHour, FirstHour), AppError> {
+        let proposed = proposed_first_hour(self.settings.start, DateTime::from(SystemTime::now()));
         let stored = self.state.first_hour(scope.clone(), proposed).await.map_err(AppError::State)?;
-        if stored != proposed && !matches!(start, Start::Now | Start::Back(_)) {
-            info!(
-                origin = %scope.origin, intake = scope.intake, ?stored,
-                "`start` was decided at the first start and stays as it is",
-            );
-        }
-        Ok(stored)
+        Ok((stored, proposed))
     }
 
     fn scope(&self, container: &str, unit: &IntakeUnit) -> Scope {
@@ -231,6 +234,17 @@ fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {
             FirstHour::At(Hour::containing(moment.unwrap_or(DateTime::<Utc>::MIN_UTC)))
         }
         Start::At(moment) => FirstHour::At(Hour::containing(moment)),
+    }
+}
+
+/// Whether `start` is surely not what it was when the first hour was stored. What counts back from the clock comes to
+/// later hours as time goes by, never to earlier ones.
+fn is_changed(start: Start, stored: FirstHour, proposed: FirstHour) -> bool {
+    match (stored, proposed) {
+        (FirstHour::At(stored), FirstHour::At(proposed)) if matches!(start, Start::Now | Start::Back(_)) => {
+            stored > proposed
+        }
+        _ => stored != proposed,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     checkpoint::TailState,
     model::Origin,
     store::{
-        FirstHour, StoreError,
+        StoreError,
         sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
     },
 };
@@ -35,10 +35,11 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Sum up what is stored: one row for each source container and intake.
+    /// Sum up what is stored: one row for each source container and intake, then one for each of their roots.
     ///
-    /// A blob is complete when a version of it was read to its end and the intake has acknowledged all of it. Works
-    /// beside a running daemon.
+    /// A blob is complete when a version of it was read to its end and the intake has acknowledged all of it. Every
+    /// hour of a root before OPEN FROM is sealed: finished and not looked at again; SEALED LATER counts further ones
+    /// after it. Works beside a running daemon.
     List {
         /// One JSON object a line instead of a table.
         #[arg(long)]
@@ -108,7 +109,7 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
             export(&mut out, &store, "")?
         }
         Action::Reset(arguments) => {
-            let counts = reset(&directory, arguments).map_err(failure)?;
+            let counts = reset(&directory, arguments)?;
             tell_reset(&mut out, counts, arguments.yes)
         }
     };
@@ -159,6 +160,25 @@ struct SummaryLine<'a> {
     complete: u64,
     bytes: u64,
     quarantined: u64,
+    roots: Vec<RootLine<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RootLine<'a> {
+    root: &'a str,
+    /// Every hour before this one is sealed.
+    open_from: String,
+    sealed_later: usize,
+}
+
+impl<'a> RootLine<'a> {
+    fn of(summary: &'a ScopeSummary) -> impl Iterator<Item = Self> {
+        summary.frontiers.iter().map(|(root, frontier)| Self {
+            root,
+            open_from: frontier.first_unsealed().to_string(),
+            sealed_later: frontier.sealed_after().count(),
+        })
+    }
 }
 
 fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Result<()> {
@@ -171,11 +191,16 @@ fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Res
         ("BYTES", true),
         ("QUARANTINED", true),
     ]);
+    let mut roots = Table::new([
+        ("SOURCE", false),
+        ("INTAKE", false),
+        ("OPEN FROM", false),
+        ("SEALED LATER", true),
+        ("ROOT", false),
+    ]);
+    let mut n_roots = 0_usize;
     for summary in summaries {
-        let first_hour = summary.first_hour.map(|first| match first {
-            FirstHour::Beginning => String::from("earliest"),
-            FirstHour::At(hour) => hour.to_string(),
-        });
+        let first_hour = summary.first_hour.map(|first| first.to_string());
         if json {
             let line = SummaryLine {
                 account: &summary.scope.origin.account,
@@ -186,6 +211,7 @@ fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Res
                 complete: summary.complete,
                 bytes: summary.bytes,
                 quarantined: summary.quarantined,
+                roots: RootLine::of(summary).collect(),
             };
             write_json(out, &line)?;
             continue;
@@ -199,8 +225,21 @@ fn list(out: &mut impl Write, summaries: &[ScopeSummary], json: bool) -> io::Res
             summary.bytes.to_string(),
             summary.quarantined.to_string(),
         ]);
+        for RootLine { root, open_from, sealed_later } in RootLine::of(summary) {
+            let (source, intake) = (summary.scope.origin.to_string(), summary.scope.intake.clone());
+            roots.push([source, intake, open_from, sealed_later.to_string(), root.to_owned()]);
+            n_roots = n_roots.saturating_add(1);
+        }
     }
-    if json { Ok(()) } else { table.write_to(out) }
+    if json {
+        return Ok(());
+    }
+    table.write_to(out)?;
+    if n_roots > 0 {
+        writeln!(out)?;
+        roots.write_to(out)?;
+    }
+    Ok(())
 }
 
 /// Writes as it reads, so a million blobs need no memory: the columns before the name have a fixed width.
@@ -271,16 +310,49 @@ fn write_json(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn reset(directory: &Path, arguments: &Reset) -> Result<ResetCounts, StoreError> {
+fn reset(directory: &Path, arguments: &Reset) -> Result<ResetCounts, Failure> {
     let filter = ResetFilter {
         intake: arguments.intake.clone(),
         source: arguments.source.clone(),
         blob: arguments.blob.clone(),
     };
     // A mistyped directory must not become a new state.
-    drop(SqliteStore::open_read_only(directory)?);
-    let mut store = SqliteStore::open(directory)?;
-    if arguments.yes { store.reset(&filter) } else { store.preview_reset(&filter) }
+    drop(SqliteStore::open_read_only(directory).map_err(failure)?);
+    let mut store = SqliteStore::open(directory).map_err(failure)?;
+    let counts = if arguments.yes { store.reset(&filter) } else { store.preview_reset(&filter) };
+    let counts = counts.map_err(failure)?;
+    // Who names something means something: where nothing has the name, it is mistyped.
+    if counts == ResetCounts::default() && !arguments.all {
+        let stored = store.summaries().map_err(failure)?;
+        return Err(Failure::new(Exit::CannotStart, NothingFits::new(&filter, &stored)));
+    }
+    Ok(counts)
+}
+
+/// A reset that names what is not stored.
+#[derive(Debug, thiserror::Error)]
+#[error("no checkpoint fits {asked}: stored are {stored}; `flowlogd checkpoints show TEXT` finds blob names")]
+struct NothingFits {
+    asked: String,
+    stored: String,
+}
+
+impl NothingFits {
+    fn new(filter: &ResetFilter, stored: &[ScopeSummary]) -> Self {
+        let ResetFilter { intake, source, blob } = filter;
+        let parts = [
+            intake.as_ref().map(|name| format!("--intake {name}")),
+            source.as_ref().map(|origin| format!("--source {origin}")),
+            blob.as_ref().map(|name| format!("--blob {name}")),
+        ];
+        let asked = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let pairs = stored
+            .iter()
+            .map(|summary| format!("--source {} --intake {}", summary.scope.origin, summary.scope.intake));
+        let pairs = pairs.collect::<Vec<_>>().join(", ");
+        let stored = if pairs.is_empty() { String::from("none at all") } else { pairs };
+        Self { asked: printable(&asked), stored: printable(&stored) }
+    }
 }
 
 fn tell_reset(out: &mut impl Write, counts: ResetCounts, done: bool) -> io::Result<()> {

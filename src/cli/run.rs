@@ -14,7 +14,7 @@ use super::{
     load_settings,
 };
 use crate::{
-    app::{self, AppError, Ending, Mode},
+    app::{self, AppError, Mode},
     settings::Settings,
     store::StoreError,
     telemetry,
@@ -71,17 +71,14 @@ async fn supervise(settings: Settings, mode: Mode) -> Result<Exit, Failure> {
     }
 }
 
-fn exit_of(ended: Result<Ending, AppError>) -> Result<Exit, Failure> {
-    let error = match ended {
-        Ok(Ending::Done) => return Ok(Exit::Success),
-        Ok(Ending::Blocked) => return Ok(Exit::Unavailable),
-        Err(error) => error,
-    };
+fn exit_of(ended: Result<(), AppError>) -> Result<Exit, Failure> {
+    let Err(error) = ended else { return Ok(Exit::Success) };
     let exit = match &error {
         AppError::State(StoreError::Locked { .. }) => Exit::Locked,
         AppError::State(StoreError::NewerSchema { .. }) => Exit::Configuration,
         AppError::State(_) | AppError::Setup(_) => Exit::CannotStart,
         AppError::Pipeline(_) => Exit::InputOutput,
+        AppError::Blocked { .. } => Exit::Unavailable,
     };
     Err(Failure::new(exit, error))
 }

@@ -27,6 +27,8 @@ pub(super) struct Collected {
     pub(super) bytes_read: u64,
     pub(super) gone: u64,
     pub(super) failed: u64,
+    /// Why the last of the failed ones could not be read.
+    pub(super) unread: Option<String>,
     /// The oldest Last-Modified among the blobs that were read.
     pub(super) oldest_change: Option<DateTime<Utc>>,
     /// Blobs found damaged, with the version that is.
@@ -136,10 +138,13 @@ fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
         }
         ReadOutcome::StillChanging => {
             info!(%blob, "the blob changes faster than it can be read; the next poll goes on");
+            collected.unread = Some(format!("blob {blob} changes faster than it can be read"));
             collected.failed = collected.failed.saturating_add(1);
         }
         ReadOutcome::Failed(failure) => {
-            warn!(%blob, error = %chain(&failure), "the blob could not be read; the next poll tries again");
+            let error = chain(&failure).to_string();
+            warn!(%blob, error, "the blob could not be read; the next poll tries again");
+            collected.unread = Some(error);
             collected.failed = collected.failed.saturating_add(1);
         }
         ReadOutcome::Stopped | ReadOutcome::TurnOver(_) => {}

@@ -84,12 +84,7 @@ enum Failure {
     Error(PassError),
 }
 
-async fn deliver(
-    lane: Arc<Lane>,
-    batch: Batch,
-    share: Share,
-    stopping: Stopping,
-) -> (Batch, Share, Outcome) {
+async fn deliver(lane: Arc<Lane>, batch: Batch, share: Share, stopping: Stopping) -> (Batch, Share, Outcome) {
     // Steps without events (an empty hour, a record that is in the quarantine whole) need no request.
     let outcome = if batch.events.is_empty() {
         Outcome::Delivered

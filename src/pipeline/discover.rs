@@ -38,7 +38,8 @@ pub(super) struct Work {
 impl Work {
     /// Bytes of the version that were not read yet.
     pub(super) fn unread_bytes(&self) -> u64 {
-        let offset = self.position.as_ref().and_then(|position| position.offset).map_or(0, |(offset, _)| offset);
+        let offset =
+            self.position.as_ref().and_then(|position| position.offset).map_or(0, |(offset, _)| offset);
         self.version.length.saturating_sub(offset)
     }
 }

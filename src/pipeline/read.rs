@@ -5,12 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{
-    Lane, Pass,
-    assemble::bytes_in_memory,
-    budget::Share,
-    discover::Work,
-};
+use super::{Lane, Pass, assemble::bytes_in_memory, budget::Share, discover::Work};
 use crate::{
     batch::{EncodedEvents, EventPlace, Run},
     checkpoint::{ContextHash, Position, SeenThrough, TailState},

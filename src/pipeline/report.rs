@@ -29,6 +29,8 @@ pub struct PassReport {
     pub gone: u64,
     /// Blobs that could not be read and are tried again.
     pub failed: u64,
+    /// Why the last of them could not be.
+    pub unread: Option<String>,
     /// Hours sealed.
     pub hours_sealed: u64,
     /// Time from the oldest change that this pass acknowledged to now, by the storage server's clock.
@@ -59,6 +61,7 @@ impl PassReport {
             held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
             gone: collected.gone,
             failed: collected.failed,
+            unread: collected.unread,
             hours_sealed: committed.hours_sealed,
             lag: collected.oldest_change.and_then(lag),
             abandoned: delivered.abandoned,

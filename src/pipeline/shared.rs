@@ -46,8 +46,12 @@ pub fn share(store: Arc<dyn BlobStore>, n_intakes: usize) -> Vec<Arc<dyn BlobSto
     if n_intakes < 2 {
         return vec![store];
     }
-    let shared =
-        Arc::new(Shared { store, n_intakes, ranges: Answers::new(RANGES_KEPT), pages: Answers::new(PAGES_KEPT) });
+    let shared = Arc::new(Shared {
+        store,
+        n_intakes,
+        ranges: Answers::new(RANGES_KEPT),
+        pages: Answers::new(PAGES_KEPT),
+    });
     let handle = |intake| Arc::new(Handle { shared: Arc::clone(&shared), intake }) as Arc<dyn BlobStore>;
     (0..n_intakes).map(handle).collect()
 }

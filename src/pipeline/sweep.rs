@@ -63,9 +63,8 @@ fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
 
 /// The first sealed hour after `last` in `first..before`, or from its beginning on.
 fn next_sealed(frontier: &Frontier, first: Hour, before: Hour, last: Option<Hour>) -> Option<Hour> {
-    let sealed = || {
-        (first.number()..before.number()).map(Hour::from_number).filter(|hour| frontier.is_sealed(*hour))
-    };
+    let sealed =
+        || (first.number()..before.number()).map(Hour::from_number).filter(|hour| frontier.is_sealed(*hour));
     sealed().find(|hour| last.is_none_or(|last| *hour > last)).or_else(|| sealed().next())
 }
 
@@ -79,9 +78,8 @@ mod tests {
     fn sealed_hours_come_in_turn() {
         let hour = Hour::from_number;
         let frontier = Frontier::from_parts(hour(12), [hour(13)]);
-        let next = |last: Option<i64>| {
-            next_sealed(&frontier, hour(10), hour(15), last.map(hour)).map(Hour::number)
-        };
+        let next =
+            |last: Option<i64>| next_sealed(&frontier, hour(10), hour(15), last.map(hour)).map(Hour::number);
         assert_eq!(next(None), Some(10));
         assert_eq!(next(Some(10)), Some(11));
         assert_eq!(next(Some(11)), Some(13));

@@ -90,7 +90,8 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
 /// Positions are kept by account and container: two sources with the same ones would take each other's for theirs.
 fn refuse_same_containers(sources: &[Source], report: &mut Report) {
     for (number, source) in sources.iter().enumerate() {
-        let Some(twin) = sources.iter().take(number).find(|earlier| have_container_in_common(earlier, source))
+        let Some(twin) =
+            sources.iter().take(number).find(|earlier| have_container_in_common(earlier, source))
         else {
             continue;
         };

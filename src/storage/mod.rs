@@ -103,10 +103,10 @@ pub enum StorageErrorKind {
     /// 404 on a container.
     #[error("the container does not exist")]
     ContainerNotFound,
-    /// 401 or 403, with Azure's error code.
+    /// 401 or 403.
     #[error("access denied ({code}): {advice}")]
     Denied {
-        /// `x-ms-error-code`, or the status where there is none.
+        /// The status, and `x-ms-error-code` where there is one.
         code: String,
         /// The way out, for people.
         advice: String,

@@ -55,6 +55,15 @@ pub enum FirstHour {
     At(Hour),
 }
 
+impl fmt::Display for FirstHour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beginning => f.write_str("earliest"),
+            Self::At(hour) => hour.fmt(f),
+        }
+    }
+}
+
 /// What one transaction changes, for one scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {

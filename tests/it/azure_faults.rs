@@ -183,12 +183,15 @@ async fn final_answers_are_not_retried() {
     };
     check_text(
         status(403, "AuthenticationFailed"),
-        "access denied (AuthenticationFailed): check the account key",
+        "access denied (status 403, AuthenticationFailed): check the account key",
     )
     .await;
     check_text(status(403, "AuthorizationFailure"), "firewall").await;
-    check_text(status(401, "NoAuthenticationInformation"), "access denied (NoAuthenticationInformation)")
-        .await;
+    check_text(
+        status(401, "NoAuthenticationInformation"),
+        "access denied (status 401, NoAuthenticationInformation)",
+    )
+    .await;
     check_text(Step::answer(200, &[DATE], "0123456789"), "no readable Content-Range").await;
     check_text(status(418, "Teapot"), "read bytes 2..8 of blob a/b of container logs").await;
     check_text(status(418, "Teapot"), "(status 418, Teapot)").await;

@@ -43,6 +43,9 @@ fn positions_are_shown_beside_the_owner() {
         SOURCE     INTAKE  FIRST HOUR      BLOBS  COMPLETE  BYTES  QUARANTINED
         acct/logs  second  earliest            1         0     10            0
         acct/logs  sekoia  2026-11-24T01Z      2         1   1500            2
+
+        SOURCE     INTAKE  OPEN FROM       SEALED LATER  ROOT
+        acct/logs  sekoia  2026-11-24T04Z             2  flowLogResourceID=/A_B/C
     "#]],
     );
     check(
@@ -50,8 +53,8 @@ fn positions_are_shown_beside_the_owner() {
         &["list", "--json"],
         0,
         &expect_test::expect![[r#"
-        {"account":"acct","container":"logs","intake":"second","first_hour":"earliest","blobs":1,"complete":0,"bytes":10,"quarantined":0}
-        {"account":"acct","container":"logs","intake":"sekoia","first_hour":"2026-11-24T01Z","blobs":2,"complete":1,"bytes":1500,"quarantined":2}
+        {"account":"acct","container":"logs","intake":"second","first_hour":"earliest","blobs":1,"complete":0,"bytes":10,"quarantined":0,"roots":[]}
+        {"account":"acct","container":"logs","intake":"sekoia","first_hour":"2026-11-24T01Z","blobs":2,"complete":1,"bytes":1500,"quarantined":2,"roots":[{"root":"flowLogResourceID=/A_B/C","open_from":"2026-11-24T04Z","sealed_later":2}]}
     "#]],
     );
     check(
@@ -115,6 +118,36 @@ fn a_reset_asks_first() {
     "#]],
     );
     assert!(checkpoints(directory.path(), &["export"]).stdout.is_empty());
+}
+
+/// Scenario: a reset names an intake, a container or a blob that nothing is stored of, or two that do not go together;
+/// with and without --yes. Guarantees: it ends with 1, names what was asked for and what is stored, and changes
+/// nothing; resetting everything where nothing is left is no mistake.
+#[test]
+fn a_reset_of_nothing_is_a_mistake() {
+    let directory = filled();
+    let before = checkpoints(directory.path(), &["export"]).stdout;
+    for (arguments, expected) in [
+        (["--intake", "secnod"].as_slice(), "--intake secnod"),
+        (&["--source", "acct/lgos"], "--source acct/lgos"),
+        (&["--blob", "no/such/blob"], "--blob no/such/blob"),
+        (&["--intake", "second", "--source", "acct/lgos"], "--intake second --source acct/lgos"),
+    ] {
+        for sure in [[].as_slice(), &["--yes"]] {
+            let output = checkpoints(directory.path(), &[["reset"].as_slice(), arguments, sure].concat());
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+            assert!(output.stdout.is_empty());
+            let stored = "stored are --source acct/logs --intake second, --source acct/logs --intake sekoia;";
+            for part in [&format!("no checkpoint fits {expected}:"), stored, "checkpoints show TEXT"] {
+                assert!(errors.contains(part), "{part}: {errors}");
+            }
+        }
+    }
+    assert_eq!(checkpoints(directory.path(), &["export"]).stdout, before);
+    for _again in 0..2 {
+        assert!(checkpoints(directory.path(), &["reset", "--all", "--yes"]).status.success());
+    }
 }
 
 /// Scenario: the state is missing, held, newer or unreadable, or the command is incomplete. Guarantees: each ends

@@ -132,7 +132,10 @@ async fn no_signature_is_logged() {
     run().await;
     drop(guard);
     let text = clamped.text();
-    assert!(text.contains("hyper_util") && text.contains("access denied (AuthenticationFailed)"), "{text}");
+    assert!(
+        text.contains("hyper_util") && text.contains("access denied (status 403, AuthenticationFailed)"),
+        "{text}"
+    );
     let signatures: Vec<String> = refusing
         .requests()
         .iter()

@@ -27,7 +27,11 @@ mod convert_cli;
 
 mod crash;
 mod e2e;
+mod hours;
 mod receiver;
+mod rewritten;
+mod source_faults;
 mod writer;
 
+mod project;
 mod tidy;

@@ -74,45 +74,48 @@ fn defaults() {
         GOOD,
         &[],
         &expect![[r#"
-        DIR/flowlogd.toml
-        state_dir = "/var/lib/flowlogd"
+            DIR/flowlogd.toml
+            state_dir = "/var/lib/flowlogd"
 
-        [sources.prod]
-        account = "acme"
-        account_key = "***"
-        endpoint = "https://acme.blob.core.windows.net"
-        poll_interval = "60s"
-        start = "earliest"
-        seal_after = "2h"
+            [sources.prod]
+            account = "acme"
+            account_key = "***"
+            endpoint = "https://acme.blob.core.windows.net"
+            poll_interval = "60s"
+            start = "earliest"
+            seal_after = "2h"
+            revisit = "48h"
+            include = ["*"]
+            exclude = []
 
-        [intakes.out]
-        protocol = "sekoia"
-        url = "https://intake.sekoia.io"
-        intake_key = "***"
-        event_format = "flow"
-        enrich = true
-        provenance = false
-        compression = "gzip"
-        max_in_flight = 4
-        requests_per_second = 5
-        allow_http = false
+            [intakes.out]
+            protocol = "sekoia"
+            url = "https://intake.sekoia.io"
+            intake_key = "***"
+            event_format = "flow"
+            enrich = true
+            provenance = false
+            compression = "gzip"
+            max_in_flight = 4
+            requests_per_second = 5
+            allow_http = false
 
-        [intakes.out.batch]
-        max_bytes = "4MB"
-        max_events = 10000
-        max_age = "5s"
+            [intakes.out.batch]
+            max_bytes = "4MB"
+            max_events = 10000
+            max_age = "5s"
 
-        [limits]
-        memory = "32MiB"
-        parallel_blobs = 8
-        record = "16MiB"
-        drain = "20s"
-        once_deadline = "5m"
+            [limits]
+            memory = "32MiB"
+            parallel_blobs = 8
+            record = "16MiB"
+            drain = "20s"
+            once_deadline = "5m"
 
-        [log]
-        level = "info"
-        format = "auto"
-    "#]],
+            [log]
+            level = "info"
+            format = "auto"
+        "#]],
     );
 }
 
@@ -132,11 +135,16 @@ fn variables_win() {
             ("FLOWLOGD__INTAKES__OUT__AUTH__BEARER", "Y2FuYXJ5LTAwMDEyMzAw"),
             ("FLOWLOGD__INTAKES__OUT__HEADERS__X-TENANT", "Y2FuYXJ5LTAwMDEyMzAw"),
             ("FLOWLOGD__ADMIN__LISTEN", ""),
+            ("FLOWLOGD__LIMITS__PARALLEL_BLOBS", "2"),
+            ("FLOWLOGD__LIMITS__DRAIN", "7s"),
+            ("FLOWLOGD__LIMITS__ONCE_DEADLINE", "90s"),
+            ("FLOWLOGD__LOG__LEVEL", "info,flowlogd=debug"),
+            ("FLOWLOGD__LOG__FORMAT", "text"),
             ("FLOWLOGD__SOURCES__COPY__REVISIT", "2d"),
             ("FLOWLOGD__SOURCES__COPY__INCLUDE", "*"),
         ],
         &expect![[r#"
-            DIR/flowlogd.toml and 9 variables
+            DIR/flowlogd.toml and 14 variables
             state_dir = "/var/lib/flowlogd"
 
             [sources.copy]
@@ -144,6 +152,9 @@ fn variables_win() {
             poll_interval = "60s"
             start = "earliest"
             seal_after = "2h"
+            revisit = "2d"
+            include = ["*"]
+            exclude = []
 
             [intakes.out]
             protocol = "http"
@@ -170,14 +181,14 @@ fn variables_win() {
 
             [limits]
             memory = "32MiB"
-            parallel_blobs = 8
+            parallel_blobs = 2
             record = "16MiB"
-            drain = "20s"
-            once_deadline = "5m"
+            drain = "7s"
+            once_deadline = "90s"
 
             [log]
-            level = "info"
-            format = "auto"
+            level = "info,flowlogd=debug"
+            format = "text"
         "#]],
     );
 }

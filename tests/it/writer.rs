@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     azurite,
-    examples::{InteractiveWriter, example},
+    examples::{InteractiveWriter, TWO_LOGS, example},
 };
 
 /// Blob names below a directory, each with its bytes.
@@ -166,22 +166,10 @@ fn the_same_seed_gives_the_same_bytes_however_they_are_committed() {
 #[test]
 fn documents_grow_before_their_closing_brackets() {
     let place = Place::new();
-    let mut writer = InteractiveWriter::start([
-        "--directory",
-        place.container.to_str().unwrap(),
-        "--ledger",
-        place.ledger.to_str().unwrap(),
-        "--shape",
-        "hostile",
-        "--nics",
-        "4",
-        "--silent",
-        "1",
-        "--roots",
-        "2",
-        "--first-minute",
-        "55",
-    ]);
+    let (container, ledger) = (place.container.to_str().unwrap(), place.ledger.to_str().unwrap());
+    let target = ["--directory", container, "--ledger", ledger];
+    let documents = ["--shape", "hostile", "--first-minute", "55"];
+    let mut writer = InteractiveWriter::start(target.into_iter().chain(TWO_LOGS).chain(documents));
     let mut before = Tree::new();
     for minute in 55..65 {
         let n_tuples = usize::try_from(writer.minutes(1)).unwrap();

@@ -61,17 +61,13 @@ impl Azure {
 
     /// Creates the container; one that is there already is left as it is.
     pub(crate) async fn create_container(&self) -> anyhow::Result<()> {
-        match self.client.create().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == CONFLICT) =>
-            {
-                Ok(())
-            }
-            Err(error) => {
-                Err(error).with_context(|| format!("create the container {}", self.client.container_name()))
-            }
+        let Err(error) = self.client.create().await else { return Ok(()) };
+        let error = anyhow::Error::new(error);
+        let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
+        if refusal.is_some_and(|refusal| refusal.status == CONFLICT) {
+            return Ok(());
         }
+        Err(error.context(format!("create the container {}", self.client.container_name())))
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn classify(
             "the blob is in the archive tier: move it to another tier to have it read".to_owned(),
         ),
         (401 | 403, _) | (400, Some("InvalidAuthenticationInfo")) => StorageErrorKind::Denied {
-            code: code.map_or_else(|| format!("status {status}"), str::to_owned),
+            code: code.map_or_else(|| format!("status {status}"), |code| format!("status {status}, {code}")),
             advice: advice(code).to_owned(),
         },
         (404, _) => match operation {
@@ -84,8 +84,9 @@ fn advice(code: Option<&str>) -> &'static str {
 mod tests {
     use super::*;
 
-    fn denied(code: &str) -> StorageErrorKind {
-        StorageErrorKind::Denied { code: code.to_owned(), advice: advice(Some(code)).to_owned() }
+    fn denied(status: u16, code: &str) -> StorageErrorKind {
+        let advice = advice(Some(code)).to_owned();
+        StorageErrorKind::Denied { code: format!("status {status}, {code}"), advice }
     }
 
     /// Scenario: every status that the service documents, for the operations where it differs. Guarantees: the table
@@ -96,10 +97,10 @@ mod tests {
         use StorageErrorKind::{BlobNotFound, Changed, ContainerNotFound, PastEnd, Throttled, Transient};
         let wait = Some(Duration::from_secs(7));
         for (operation, status, code, expected) in [
-            (ListBlobs, 401, Some("NoAuthenticationInformation"), denied("NoAuthenticationInformation")),
-            (ListBlobs, 403, Some("AuthenticationFailed"), denied("AuthenticationFailed")),
-            (Read, 403, Some("AuthorizationFailure"), denied("AuthorizationFailure")),
-            (Head, 400, Some("InvalidAuthenticationInfo"), denied("InvalidAuthenticationInfo")),
+            (ListBlobs, 401, Some("NoAuthenticationInformation"), denied(401, "NoAuthenticationInformation")),
+            (ListBlobs, 403, Some("AuthenticationFailed"), denied(403, "AuthenticationFailed")),
+            (Read, 403, Some("AuthorizationFailure"), denied(403, "AuthorizationFailure")),
+            (Head, 400, Some("InvalidAuthenticationInfo"), denied(400, "InvalidAuthenticationInfo")),
             (ListBlobs, 404, Some("ContainerNotFound"), ContainerNotFound),
             (ListBlobs, 404, Some("ResourceNotFound"), ContainerNotFound),
             (ListBlobs, 404, None, ContainerNotFound),

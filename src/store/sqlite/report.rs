@@ -4,12 +4,13 @@ use rusqlite::named_params;
 
 use super::{
     SqliteStore, frontiers,
+    names::ScopeIds,
     positions::{self, COLUMNS},
     quarantine::{self, QuarantineEntry},
     rows::{RowError, unsigned},
 };
 use crate::{
-    checkpoint::Position,
+    checkpoint::{Frontier, Position},
     model::{HourlyBlob, Origin, Scope},
     store::{FirstHour, StoreError},
 };
@@ -21,6 +22,8 @@ pub struct ScopeSummary {
     pub scope: Scope,
     /// From where on the scope is read; `None` where that was never decided.
     pub first_hour: Option<FirstHour>,
+    /// The roots with their sealed hours, in the order of their names.
+    pub frontiers: Vec<(String, Frontier)>,
     /// Blobs with a position.
     pub blobs: u64,
     /// Of these, blobs of which a version was read to its end with all of it acknowledged.
@@ -64,15 +67,18 @@ impl SqliteStore {
                     origin: Origin { account: row.get(0)?, container: row.get(1)? },
                     intake: row.get(2)?,
                 };
-                summaries.push(self.summary(scope, row.get(3)?, row.get(4)?)?);
+                let ids = ScopeIds { intake: row.get(3)?, source: row.get(4)? };
+                summaries.push(self.summary(scope, ids)?);
             }
             Ok(summaries)
         };
         read().map_err(|error| self.error("count the positions", error))
     }
 
-    fn summary(&self, scope: Scope, intake: i64, source: i64) -> Result<ScopeSummary, RowError> {
+    fn summary(&self, scope: Scope, ids: ScopeIds) -> Result<ScopeSummary, RowError> {
         let first_hour = frontiers::first_hour(&self.connection, &scope)?;
+        let frontiers = frontiers::of_scope(&self.connection, &scope, ids)?;
+        let ScopeIds { intake, source } = ids;
         let (blobs, complete, bytes) = self
             .connection
             .prepare_cached(
@@ -89,7 +95,7 @@ impl SqliteStore {
                  WHERE intake = ?1 AND root IN (SELECT id FROM root WHERE source = ?2)",
             )?
             .query_row((intake, source), |row| unsigned(row.get(0)?))?;
-        Ok(ScopeSummary { scope, first_hour, blobs, complete, bytes, quarantined })
+        Ok(ScopeSummary { scope, first_hour, frontiers, blobs, complete, bytes, quarantined })
     }
 
     /// Calls `each` with every position of blobs whose name contains `text`, in the order of source, intake, root,

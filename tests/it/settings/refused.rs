@@ -183,6 +183,38 @@ fn unknown_keys() {
     );
 }
 
+/// *Scenario*: globs that are none, and sources that read the same container: twice the same name, a name and either of
+/// the vendor's spellings, two directories without names. *Guarantees*: refused; other containers and accounts are not.
+#[test]
+fn blobs_and_containers() {
+    check_all(
+        GOOD,
+        &[
+            (
+                "![sources.prod]\ndirectory = \".\"\ninclude = [\"*\", \"*[a\"]\nexclude = [\"{\"]\n[intakes.out]\nprotocol = \"stdout\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      sources.prod.exclude (file DIR/flowlogd.toml): "{" is not a glob: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); write a pattern on the blob's whole name such as "*/NETWORKWATCHER_WESTEUROPE_*"
+                      sources.prod.include (file DIR/flowlogd.toml): "*[a" is not a glob: unclosed character class; missing ']'; write a pattern on the blob's whole name such as "*/NETWORKWATCHER_WESTEUROPE_*"
+                "#]],
+            ),
+            (
+                "[sources.twin]\naccount = \"acme\"\naccount_key = \"a2V5\"\ncontainer = \"insight-logs-flowlogflowevent\"\n\
+                 [sources.other]\naccount = \"acme\"\naccount_key = \"a2V5\"\ncontainer = \"insights-logs-networksecuritygroupflowevent\"\n\
+                 [sources.here]\ndirectory = \"a\"\n[sources.there]\ndirectory = \"b\"\n\
+                 [sources.third]\ndirectory = \"c\"\naccount = \"c\"",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      sources.there (file DIR/flowlogd.toml): reads the same container as sources.here; give each directory the account and the container that it is a copy of
+                      sources.twin (file DIR/flowlogd.toml): reads the same container as sources.prod; keep one of the two, or give each a container of its own
+                "#]],
+            ),
+        ],
+    );
+}
+
 /// *Scenario*: keys that have no use here, or whose feature is to come. *Guarantees*: refused with the way out.
 #[test]
 fn unusable_keys() {
@@ -208,28 +240,15 @@ fn unusable_keys() {
                 "#]],
             ),
             (
-                "[sources.other]\ndirectory = \".\"\n[intakes.second]\nprotocol = \"stdout\"",
-                &[],
-                expect![[r#"
-                    settings: 2 problems
-                      intakes (file DIR/flowlogd.toml): more than one intake (out, second) is not built yet; keep one, and run a flowlogd of its own for each other
-                      sources (file DIR/flowlogd.toml): more than one source (other, prod) is not built yet; keep one, and run a flowlogd of its own for each other
-                "#]],
-            ),
-            (
                 "",
                 &[
                     ("FLOWLOGD__SOURCES__PROD__DIRECTORY", "."),
                     ("FLOWLOGD__INTAKES__OUT__PROTOCOL", "splunk_hec"),
-                    ("FLOWLOGD__SOURCES__PROD__REVISIT", "3d"),
-                    ("FLOWLOGD__SOURCES__PROD__EXCLUDE", "*/NIC"),
                 ],
                 expect![[r#"
-                    settings: 4 problems
+                    settings: 2 problems
                       intakes.out.protocol (variable FLOWLOGD__INTAKES__OUT__PROTOCOL): "splunk_hec" is not built yet; set it to one of sekoia, http, stdout
                       sources.prod.account_key (file DIR/flowlogd.toml): has no use beside directory; remove it, or remove directory to read the account
-                      sources.prod.exclude (variable FLOWLOGD__SOURCES__PROD__EXCLUDE): is not built yet; remove the key; flowlogd works as with its default
-                      sources.prod.revisit (variable FLOWLOGD__SOURCES__PROD__REVISIT): is not built yet; remove the key; flowlogd works as with its default
                 "#]],
             ),
             (

@@ -28,6 +28,9 @@ pub(crate) fn example(name: &str) -> Command {
     Command::new(directory.join(name))
 }
 
+/// Arguments of the example writer: two flow logs of four interfaces, one of which is silent.
+pub(crate) const TWO_LOGS: [&str; 6] = ["--roots", "2", "--nics", "4", "--silent", "1"];
+
 /// The example writer, asked for one minute at a time. It ends with the value.
 #[derive(Debug)]
 pub(crate) struct InteractiveWriter {

@@ -3,10 +3,12 @@
 pub(crate) mod azurite;
 pub(crate) mod blob_writer;
 pub(crate) mod convert;
+pub(crate) mod documents;
 pub(crate) mod examples;
 pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
+pub(crate) mod storage_proxy;
 pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;

@@ -11,7 +11,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{azurite, examples::InteractiveWriter, processes::Receiver};
+use super::{
+    azurite::{self, Azurite},
+    examples::InteractiveWriter,
+    processes::Receiver,
+};
 
 pub(crate) struct World {
     pub(crate) directory: TempDir,
@@ -23,7 +27,17 @@ pub(crate) struct World {
 impl World {
     /// `settings` are further lines of the settings, by table.
     pub(crate) async fn new(container: &str, receiver_arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let endpoint = azurite::shared().await.endpoint.to_string().trim_end_matches('/').to_owned();
+        Self::beside(azurite::shared().await, container, receiver_arguments, settings)
+    }
+
+    /// One with a storage server of its own.
+    pub(crate) fn beside(
+        azurite: &Azurite,
+        container: &str,
+        receiver_arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let endpoint = azurite.endpoint.to_string().trim_end_matches('/').to_owned();
         let mut arguments = vec!["--intake-key", "right"];
         arguments.extend(receiver_arguments);
         let receiver = Receiver::start(&arguments);
@@ -38,19 +52,31 @@ impl World {
         self.directory.path().join(name)
     }
 
+    /// Writes the settings. A line of `settings` comes in the place of the usual one for its key; a source with a
+    /// `directory` has no account.
     pub(crate) fn configure(&self, settings: &[(&str, &str)]) {
         let further: BTreeMap<&str, &str> = settings.iter().copied().collect();
         let lines = |table: &str| further.get(table).copied().unwrap_or_default();
         let intake_key = if lines("intakes").contains("intake_key") { "" } else { "intake_key = \"right\"" };
+        let mut source = String::new();
+        for (key, value) in [
+            ("account", azurite::ACCOUNT),
+            ("account_key", azurite::ACCOUNT_KEY),
+            ("endpoint", &self.endpoint),
+            ("container", &self.container),
+        ] {
+            let is_given = lines("sources")
+                .lines()
+                .any(|line| line.starts_with(&format!("{key} = ")) || line.starts_with("directory"));
+            if !is_given && !value.is_empty() {
+                source.push_str(&format!("{key} = {value:?}\n"));
+            }
+        }
         let text = format!(
-            "state_dir = {:?}\n[sources.test]\naccount = {:?}\naccount_key = {:?}\nendpoint = {:?}\n\
-             container = {:?}\npoll_interval = \"200ms\"\n{}\n[intakes.test]\nprotocol = \"sekoia\"\nurl = {:?}\n\
+            "state_dir = {:?}\n[sources.test]\n{source}poll_interval = \"200ms\"\n{}\n\
+             [intakes.test]\nprotocol = \"sekoia\"\nurl = {:?}\n\
              ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[log]\nformat = \"json\"\n",
             self.path("state"),
-            azurite::ACCOUNT,
-            azurite::ACCOUNT_KEY,
-            self.endpoint,
-            self.container,
             lines("sources"),
             self.receiver.url.as_str(),
             self.path("ca.pem"),
@@ -61,12 +87,17 @@ impl World {
     }
 
     pub(crate) fn writer(&self, arguments: &[&str]) -> InteractiveWriter {
-        let ledger = self.path("written");
+        self.writer_into(&self.container, "written", arguments)
+    }
+
+    /// A writer into this container, with a ledger of its own.
+    pub(crate) fn writer_into(&self, container: &str, ledger: &str, arguments: &[&str]) -> InteractiveWriter {
+        let ledger = self.path(ledger);
         let target = [
             "--endpoint",
             &self.endpoint,
             "--container",
-            &self.container,
+            container,
             "--create-container",
             "--ledger",
             ledger.to_str().unwrap(),
@@ -93,10 +124,25 @@ impl World {
 
     /// What the writer has committed, sorted.
     pub(crate) fn written(&self) -> Vec<String> {
-        let mut lines: Vec<String> =
-            fs::read_to_string(self.path("written")).unwrap().lines().map(str::to_owned).collect();
+        self.ledgers(&["written"])
+    }
+
+    /// What the writers with these ledgers have committed, sorted.
+    pub(crate) fn ledgers(&self, names: &[&str]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for name in names {
+            lines.extend(fs::read_to_string(self.path(name)).unwrap().lines().map(str::to_owned));
+        }
         lines.sort_unstable();
         lines
+    }
+
+    /// What `checkpoints list` says of each container and intake.
+    pub(crate) fn checkpoints(&self) -> Vec<Value> {
+        let Output { status, stdout, stderr } =
+            self.collector(&["checkpoints", "list", "--json"]).output().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// What the intake has accepted, sorted.
@@ -110,4 +156,9 @@ impl World {
 /// The sum of a number over reports.
 pub(crate) fn sum(reports: &[Value], name: &str) -> u64 {
     reports.iter().map(|report| report[name].as_u64().unwrap()).sum()
+}
+
+/// The last line of an output.
+pub(crate) fn last_line(output: &str) -> &str {
+    output.lines().last().unwrap_or_default()
 }

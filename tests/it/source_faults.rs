@@ -1,0 +1,121 @@
+//! A source in trouble, through the whole program: what it says, how it ends, and that nothing is lost or repeated.
+
+use std::net::TcpListener;
+
+use crate::support::{
+    azurite::{self, ACCOUNT_KEY, Azurite},
+    storage_proxy::StorageProxy,
+    world::{World, last_line, sum},
+};
+
+const AZURES_SPELLING: &str = "insights-logs-flowlogflowevent";
+const VENDORS_SPELLING: &str = "insight-logs-flowlogflowevent";
+
+/// *Scenario*: no container is configured; none exists, then one spelling, then the other one too; then a container is
+/// configured that does not exist.
+/// *Guarantees*: the first pass ends with 69 and names both; whichever exists is read, once; for the configured one the
+/// last line lists those that exist.
+#[tokio::test]
+async fn either_spelling_of_the_container() {
+    for (first, second) in [(AZURES_SPELLING, VENDORS_SPELLING), (VENDORS_SPELLING, AZURES_SPELLING)] {
+        let azurite = Azurite::start().await;
+        let limits = ("limits", "once_deadline = \"1s\"");
+        let world = World::beside(&azurite, "", &[], &[limits]);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 69, "{stderr}");
+        for part in ["the source test cannot be read", AZURES_SPELLING, VENDORS_SPELLING, "exists yet"] {
+            assert!(last_line(&stderr).contains(part), "{part}: {stderr}");
+        }
+
+        world.writer_into(first, "first", &["--seed", "1"]).minutes(2);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(world.received(), world.ledgers(&["first"]), "{stderr}");
+
+        world.writer_into(second, "second", &["--seed", "2"]).minutes(2);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(world.received(), world.ledgers(&["first", "second"]), "{stderr}");
+
+        world.configure(&[limits, ("sources", "container = \"insights-logs-mistyped\"")]);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 69, "{stderr}");
+        let expected = format!(
+            "container insights-logs-mistyped does not exist (the account has {VENDORS_SPELLING}, {AZURES_SPELLING})"
+        );
+        assert!(last_line(&stderr).contains(&expected), "{stderr}");
+    }
+}
+
+/// *Scenario*: a wrong account key, with and without a configured container; then the right one.
+/// *Guarantees*: the pass ends with 69 and its last line says what is refused and what to look at; no secret and no
+/// signature is in the output; nothing is lost.
+#[tokio::test]
+async fn a_wrong_account_key() {
+    const WRONG: &str = "Y2FuYXJ5IGNhbmFyeSBjYW5hcnkgY2FuYXJ5IGNhbmFyeQ==";
+    let limits = ("limits", "once_deadline = \"1s\"");
+    let world = World::new("faults-account-key", &[], &[limits]).await;
+    world.writer(&[]).minutes(2);
+    let key = format!("account_key = {WRONG:?}");
+    for container in ["", "\ncontainer = \"faults-account-key\""] {
+        world.configure(&[limits, ("sources", &format!("{key}{container}"))]);
+        let output = world.collector(&["run", "--once"]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{stderr}");
+        assert!(output.stdout.is_empty());
+        for part in [
+            "still blocked after 1s",
+            "the source test cannot be read",
+            "access denied (status 403",
+            "account key",
+        ] {
+            assert!(last_line(&stderr).contains(part), "{part}: {stderr}");
+        }
+        for secret in [WRONG, ACCOUNT_KEY, "right", "SharedKey", "canary"] {
+            assert!(!stderr.contains(secret), "{secret}: {stderr}");
+        }
+    }
+    world.configure(&[]);
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(world.received(), world.written());
+}
+
+/// *Scenario*: nobody listens where the storage server should be.
+/// *Guarantees*: the pass ends with 69 and its last line says that no connection can be made.
+#[tokio::test]
+async fn a_source_that_cannot_be_reached() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("endpoint = \"http://{address}/{}\"", azurite::ACCOUNT);
+    let limits = ("limits", "once_deadline = \"1s\"");
+    let world = World::new("faults-nobody", &[], &[limits, ("sources", &endpoint)]).await;
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 69, "{stderr}");
+    for part in ["the source test cannot be read", "list container faults-nobody", "cannot be connected to"] {
+        assert!(last_line(&stderr).contains(part), "{part}: {stderr}");
+    }
+}
+
+/// *Scenario*: a blob of several ranges; the second range is cut short once, or so often that the pass gives the blob
+/// up.
+/// *Guarantees*: the first is tried again at once; the second is said with its reason and mended by the next pass; every
+/// tuple arrives exactly once.
+#[tokio::test]
+async fn a_range_that_is_cut_short() {
+    for (container, cut, n_passes) in [("faults-cut-once", 1..2, 1), ("faults-cut-thrice", 1..4, 2)] {
+        let proxy = StorageProxy::start(azurite::shared().await);
+        let world = World::new(container, &[], &[("sources", &proxy.setting())]).await;
+        world.writer(&["--nics", "1", "--huge-bytes", "3MB"]).minutes(4);
+        let n_cut = cut.end - cut.start;
+        proxy.cut(cut);
+        let (code, reports, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(reports.len(), n_passes, "{stderr}");
+        let said =
+            stderr.contains("the blob could not be read") && stderr.contains("the answer was cut short");
+        assert_eq!(said, n_passes > 1, "{stderr}");
+        assert_eq!(sum(&reports, "failed"), u64::from(n_passes > 1), "{stderr}");
+        assert!(proxy.n_reads() >= 4 + n_cut, "{} ranges were read", proxy.n_reads());
+        assert_eq!(world.received(), world.written(), "{stderr}");
+    }
+}

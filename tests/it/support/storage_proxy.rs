@@ -1,0 +1,144 @@
+//! A proxy on loopback between the collector and the storage server. It cuts answers short, and sets the server's clock
+//! ahead. It has threads of its own: tests wait for whole processes meanwhile.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::azurite::{ACCOUNT, Azurite};
+
+/// The running proxy. It ends with the value.
+#[derive(Debug)]
+pub(crate) struct StorageProxy {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    stopped: bool,
+    /// GETs of a range so far.
+    n_reads: u64,
+    /// Which of them are cut.
+    cut: Range<u64>,
+    /// How far the server's clock is ahead.
+    ahead: Duration,
+}
+
+impl StorageProxy {
+    pub(crate) fn start(azurite: &Azurite) -> Self {
+        let upstream = azurite.endpoint.socket_addrs(|| None).unwrap()[0];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State { stopped: false, n_reads: 0, cut: 0..0, ahead: Duration::ZERO };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        let accepting = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.lock().unwrap().stopped {
+                    return;
+                }
+                let of_connection = Arc::clone(&shared);
+                // A client that goes away in the middle is its own matter.
+                thread::spawn(move || {
+                    stream.and_then(|client| pass_on(client, upstream, &of_connection)).ok()
+                });
+            }
+        });
+        Self { address, state, accepting: Some(accepting) }
+    }
+
+    /// The line of the settings of a source that goes this way.
+    pub(crate) fn setting(&self) -> String {
+        format!("endpoint = \"http://{}/{ACCOUNT}\"", self.address)
+    }
+
+    /// From now on, cuts those GETs of a range whose number, counted from 0 and from now, lies within this.
+    pub(crate) fn cut(&self, reads: Range<u64>) {
+        let mut state = self.state.lock().unwrap();
+        state.n_reads = 0;
+        state.cut = reads;
+    }
+
+    /// GETs of a range since the last call of [`Self::cut`].
+    pub(crate) fn n_reads(&self) -> u64 {
+        self.state.lock().unwrap().n_reads
+    }
+
+    /// From now on, the server's clock is this many hours ahead.
+    pub(crate) fn set_hours_ahead(&self, hours: u64) {
+        self.state.lock().unwrap().ahead = Duration::from_secs(hours * 3_600);
+    }
+}
+
+impl Drop for StorageProxy {
+    fn drop(&mut self) {
+        self.state.lock().unwrap().stopped = true;
+        // Wakes the thread.
+        TcpStream::connect(self.address).unwrap();
+        self.accepting.take().unwrap().join().unwrap();
+    }
+}
+
+/// One request and its answer; the connection ends with it. The collector sends no bodies.
+fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let mut lines = lines(&head);
+    let is_read = lines[0].starts_with("GET ") && lines.iter().any(|line| is_header(line, "x-ms-range"));
+    lines.retain(|line| !is_header(line, "connection"));
+    lines.push("Connection: close".to_owned());
+
+    let mut server = TcpStream::connect(upstream)?;
+    server.write_all(&joined(&lines))?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    let (head, mut body) = split_head(&answer)?;
+    let (cut, ahead) = {
+        let mut state = state.lock().unwrap();
+        let n_read = state.n_reads;
+        state.n_reads += u64::from(is_read);
+        (is_read && state.cut.contains(&n_read), state.ahead)
+    };
+    if cut {
+        body = &body[..body.len() / 2];
+    }
+    let mut lines = self::lines(head);
+    for line in &mut lines {
+        if is_header(line, "date") {
+            let date = httpdate::parse_http_date(line.split_once(": ").unwrap().1).unwrap();
+            *line = format!("Date: {}", httpdate::fmt_http_date(date + ahead));
+        }
+    }
+    client.write_all(&joined(&lines))?;
+    client.write_all(body)
+}
+
+fn split_head(answer: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    let at = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let at = at.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(answer.split_at(at + 4))
+}
+
+fn lines(head: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(head.to_vec()).unwrap();
+    text.trim_end().split("\r\n").map(str::to_owned).collect()
+}
+
+fn joined(lines: &[String]) -> Vec<u8> {
+    (lines.join("\r\n") + "\r\n\r\n").into_bytes()
+}
+
+fn is_header(line: &str, name: &str) -> bool {
+    line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
+}
