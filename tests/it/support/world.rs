@@ -42,10 +42,13 @@ impl World {
         let further: BTreeMap<&str, &str> = settings.iter().copied().collect();
         let lines = |table: &str| further.get(table).copied().unwrap_or_default();
         let intake_key = if lines("intakes").contains("intake_key") { "" } else { "intake_key = \"right\"" };
+        // Several collectors run at once on this host.
+        let admin = if lines("admin").is_empty() { "listen = \"\"" } else { lines("admin") };
         let text = format!(
             "state_dir = {:?}\n[sources.test]\naccount = {:?}\naccount_key = {:?}\nendpoint = {:?}\n\
              container = {:?}\npoll_interval = \"200ms\"\n{}\n[intakes.test]\nprotocol = \"sekoia\"\nurl = {:?}\n\
-             ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[log]\nformat = \"json\"\n",
+             ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[admin]\n{}\n\
+             [log]\nformat = \"json\"\n",
             self.path("state"),
             azurite::ACCOUNT,
             azurite::ACCOUNT_KEY,
@@ -56,6 +59,7 @@ impl World {
             self.path("ca.pem"),
             lines("intakes"),
             lines("limits"),
+            admin,
         );
         fs::write(self.path("flowlogd.toml"), text).unwrap();
     }
