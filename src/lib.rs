@@ -20,6 +20,7 @@
 
 pub mod model;
 pub mod retry;
+
 pub mod telemetry;
 
 pub mod flowlog;
@@ -36,6 +37,8 @@ pub mod storage;
 pub mod intake;
 
 pub mod store;
+
+pub mod admin;
 
 pub mod pipeline;
 

@@ -12,6 +12,7 @@
 //! was read is acknowledged and committed. Stopping cancels discover and collect only; the rest drains, with a
 //! deadline above it.
 
+pub mod alarms;
 mod assemble;
 mod budget;
 mod collect;

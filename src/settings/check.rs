@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::{Host, Url};
 
 use super::{
-    Globs, Limits, Settings, Source, Storage,
+    Admin, Globs, Limits, Settings, Source, Storage,
     check_intake::check_intake,
     error::{Report, SettingsError},
     key_path::KeyPath,
@@ -45,9 +45,10 @@ pub(super) fn check(schema: Schema, mut report: Report) -> Result<Settings, Sett
     }
     refuse_same_containers(&sources, &mut report);
     let limits = check_limits(&schema.limits, &mut report);
+    let admin = check_admin(&schema.admin, &mut report);
     let log = check_log(schema.log, &mut report);
     report.into_result()?;
-    Ok(Settings { state_dir: schema.state_dir, sources, intakes, limits, log })
+    Ok(Settings { state_dir: schema.state_dir, sources, intakes, limits, admin, log })
 }
 
 fn check_source(name: String, source: schema::Source, report: &mut Report) -> Option<Source> {
@@ -71,6 +72,10 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
             );
         }
     }
+    let retention = source.retention.map(|period| period.0);
+    if let Some(retention) = retention {
+        require_positive(&table.child("retention"), retention, report);
+    }
     let container = source.container.clone();
     let (start, seal_after, revisit) = (source.start.0, source.seal_after.0, source.revisit.0);
     let storage = match source.directory {
@@ -84,7 +89,7 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
         }
         None => Storage::Azure(check_account(&table, source, report)?),
     };
-    Some(Source { name, storage, container, poll_interval, start, seal_after, revisit, filter })
+    Some(Source { name, storage, container, poll_interval, start, seal_after, revisit, retention, filter })
 }
 
 /// Positions are kept by account and container: two sources with the same ones would take each other's for theirs.
@@ -308,6 +313,19 @@ fn check_limits(limits: &schema::Limits, report: &mut Report) -> Limits {
         drain: limits.drain.0,
         once_deadline: limits.once_deadline.0,
     }
+}
+
+fn check_admin(admin: &schema::Admin, report: &mut Report) -> Admin {
+    if admin.listen.is_empty() {
+        return Admin { listen: None };
+    }
+    let listen = admin.listen.parse().ok();
+    if listen.is_none() {
+        let message = format!("\"{}\" is not an address with a port", admin.listen);
+        let remedy = "write \"127.0.0.1:9464\", \"0.0.0.0:9464\" or \"[::]:9464\" for all of the host's addresses, or \"\" for no admin server";
+        report.reject(&KeyPath::new(["admin", "listen"]), message, remedy);
+    }
+    Admin { listen }
 }
 
 fn check_log(log: schema::Log, report: &mut Report) -> telemetry::LogConfig {

@@ -95,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("sources.*.directory", Kind::Path).only(&["directory"]),
     Key::new("sources.*.poll_interval", Kind::Period).defaults(&[("", "60s")]),
     Key::new("sources.*.start", Kind::Start).defaults(&[("", "earliest")]),
-    Key::new("sources.*.retention", Kind::Period).later(REMOVE),
+    Key::new("sources.*.retention", Kind::Period),
     Key::new("sources.*.seal_after", Kind::Period).defaults(&[("", "2h")]),
     Key::new("sources.*.revisit", Kind::Period).defaults(&[("", "48h")]),
     Key::new("sources.*.include", Kind::Texts).defaults(&[("", "*")]),
@@ -141,7 +141,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]).later(REMOVE),
     Key::new("limits.drain", Kind::Period).defaults(&[("", "20s")]),
     Key::new("limits.once_deadline", Kind::Period).defaults(&[("", "5m")]),
-    Key::new("admin.listen", Kind::Address).defaults(&[("", "127.0.0.1:9464")]).later(REMOVE),
+    Key::new("admin.listen", Kind::Address).defaults(&[("", "127.0.0.1:9464")]),
     Key::new("log.level", Kind::Text).defaults(&[("", "info")]),
     Key::new("log.format", Kind::Choice(&["auto", "text", "json"])).defaults(&[("", "auto")]),
 ];

@@ -16,7 +16,7 @@ mod shipped;
 mod values;
 mod vet;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub intakes: Vec<Intake>,
     /// Limits of the process.
     pub limits: Limits,
+    /// The admin server.
+    pub admin: Admin,
     /// Logs.
     pub log: telemetry::LogConfig,
 }
@@ -59,6 +61,8 @@ pub struct Source {
     pub poll_interval: Duration,
     /// From when on.
     pub start: Start,
+    /// How long the account keeps blobs, where that is known.
+    pub retention: Option<Duration>,
     /// See `Sealed` in the documentation of the settings.
     pub seal_after: Duration,
     /// How long sealed hours are looked at again.
@@ -159,6 +163,13 @@ pub struct Limits {
     pub drain: Duration,
     /// How long `run --once` waits while a source or an intake is blocked.
     pub once_deadline: Duration,
+}
+
+/// The admin server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens; `None`: there is none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Whether a variable of the environment is a setting.

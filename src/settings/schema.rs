@@ -22,6 +22,8 @@ pub(super) struct Schema {
     pub intakes: BTreeMap<String, Intake>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[admin]`.
+    pub admin: Admin,
     /// `[log]`.
     pub log: Log,
 }
@@ -45,6 +47,8 @@ pub(super) struct Source {
     pub poll_interval: Period,
     /// From when on.
     pub start: WrittenStart,
+    /// How long the account keeps blobs.
+    pub retention: Option<Period>,
     /// When an hour counts as complete.
     pub seal_after: Period,
     /// How long sealed hours are looked at again.
@@ -198,6 +202,14 @@ pub(super) struct Limits {
     pub drain: Period,
     /// How long `run --once` waits while it is blocked.
     pub once_deadline: Period,
+}
+
+/// `[admin]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    /// Where to listen; empty for nowhere.
+    pub listen: String,
 }
 
 /// `[log]`.

@@ -81,8 +81,7 @@ fn reject_misplaced(path: &KeyPath, key: &Key, variant: &str, report: &mut Repor
     }
 }
 
-/// Whether a value says the same as the key's default, in whatever spelling. No address turns the admin server off,
-/// so it says the same as well while there is no such server.
+/// Whether a value says the same as the key's default, in whatever spelling.
 fn is_default(key: &Key, variant: &str, value: &ValueKind) -> bool {
     let Some(default) = key.default_for(variant).and_then(|text| key.kind.read(&text.into(), true).ok())
     else {
@@ -95,7 +94,6 @@ fn is_default(key: &Key, variant: &str, value: &ValueKind) -> bool {
         (Kind::Size, ValueKind::String(left), ValueKind::String(right)) => {
             left.parse::<super::values::Size>() == right.parse()
         }
-        (Kind::Address, ValueKind::String(address), _) if address.is_empty() => true,
         _ => *value == default,
     }
 }

@@ -1,8 +1,13 @@
-//! F0: logs. They go to stderr; results go to stdout and not through here.
+//! F1: logs, metrics and readiness. Logs go to stderr; results go to stdout and not through here. Above `model`, whose
+//! closed sets label metrics.
 
 mod chain;
 pub mod clamp;
+pub mod health;
+pub mod labels;
 mod logs;
+pub mod metrics;
+mod process;
 
 pub use chain::chain;
 pub use logs::{TelemetryError, check_filter, init};

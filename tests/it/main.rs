@@ -17,6 +17,9 @@ mod storage_contract;
 mod store_contract;
 mod store_sqlite;
 
+mod admin;
+mod metrics;
+
 mod azure_faults;
 mod intake_http;
 mod log_hygiene;

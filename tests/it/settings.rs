@@ -112,6 +112,9 @@ fn defaults() {
             drain = "20s"
             once_deadline = "5m"
 
+            [admin]
+            listen = "127.0.0.1:9464"
+
             [log]
             level = "info"
             format = "auto"
@@ -185,6 +188,9 @@ fn variables_win() {
             record = "16MiB"
             drain = "7s"
             once_deadline = "90s"
+
+            [admin]
+            listen = ""
 
             [log]
             level = "info,flowlogd=debug"
@@ -429,4 +435,25 @@ fn certificates() {
     std::fs::write(&path, text.replace("-----END", "----END")).unwrap();
     let error = load_text(GOOD, &variables).1.unwrap_err();
     assert!(error.to_string().contains("holds no PEM certificate, or a damaged one"), "{error}");
+}
+
+/// *Scenario*: addresses of the admin server, and how long the account keeps blobs. *Guarantees*: the default is this
+/// host alone, an empty address is none, all forms of addresses are read; a retention is there only where it is set.
+#[test]
+fn admin_server_and_retention() {
+    for (written, expected) in [
+        (None, Some("127.0.0.1:9464")),
+        (Some(""), None),
+        (Some("0.0.0.0:80"), Some("0.0.0.0:80")),
+        (Some("[::]:9464"), Some("[::]:9464")),
+    ] {
+        let variables: Vec<_> = written.map(|text| ("FLOWLOGD__ADMIN__LISTEN", text)).into_iter().collect();
+        let settings = load_text(GOOD, &variables).1.unwrap().settings;
+        assert_eq!(settings.admin.listen.map(|address| address.to_string()).as_deref(), expected);
+        assert_eq!(settings.sources.first().unwrap().retention, None);
+    }
+    let variables = [("FLOWLOGD__SOURCES__PROD__RETENTION", "30d")];
+    let settings = load_text(GOOD, &variables).1.unwrap().settings;
+    let retention = settings.sources.first().unwrap().retention;
+    assert_eq!(retention, Some(std::time::Duration::from_hours(720)));
 }

@@ -231,12 +231,10 @@ fn unusable_keys() {
                 "#]],
             ),
             (
-                "[admin]\nlisten = \"0.0.0.0:9464\"\n[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
+                "[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
                 &[],
                 expect![[r#"
-                    settings: 2 problems
-                      admin.listen (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
-                      limits.quarantine (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
+                    settings: limits.quarantine (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
                 "#]],
             ),
             (
@@ -294,6 +292,15 @@ fn ranges() {
                       limits.parallel_blobs (file DIR/flowlogd.toml): 65 is out of range; give a number from 1 to 64
                       limits.record (file DIR/flowlogd.toml): limits.memory (33554432) is less than twice the largest record; give at most half of limits.memory
                       log.level (file DIR/flowlogd.toml): cannot use "debgu": `debgu` is no level; a target is written TARGET=LEVEL; write a level (error, warn, info, debug, trace) or filters such as "info,flowlogd::intake=debug"
+                "#]],
+            ),
+            (
+                "",
+                &[("FLOWLOGD__ADMIN__LISTEN", "localhost"), ("FLOWLOGD__SOURCES__PROD__RETENTION", "0s")],
+                expect![[r#"
+                    settings: 2 problems
+                      admin.listen (variable FLOWLOGD__ADMIN__LISTEN): "localhost" is not an address with a port; write "127.0.0.1:9464", "0.0.0.0:9464" or "[::]:9464" for all of the host's addresses, or "" for no admin server
+                      sources.prod.retention (variable FLOWLOGD__SOURCES__PROD__RETENTION): is zero; give a longer time
                 "#]],
             ),
             (

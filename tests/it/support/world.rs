@@ -72,16 +72,19 @@ impl World {
                 source.push_str(&format!("{key} = {value:?}\n"));
             }
         }
+        // Several collectors run at once on this host.
+        let admin = if lines("admin").is_empty() { "listen = \"\"" } else { lines("admin") };
         let text = format!(
             "state_dir = {:?}\n[sources.test]\n{source}poll_interval = \"200ms\"\n{}\n\
              [intakes.test]\nprotocol = \"sekoia\"\nurl = {:?}\n\
-             ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[log]\nformat = \"json\"\n",
+             ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[admin]\n{}\n[log]\nformat = \"json\"\n",
             self.path("state"),
             lines("sources"),
             self.receiver.url.as_str(),
             self.path("ca.pem"),
             lines("intakes"),
             lines("limits"),
+            admin,
         );
         fs::write(self.path("flowlogd.toml"), text).unwrap();
     }
