@@ -13,8 +13,8 @@
 //!
 //! # Floors
 //!
-//! A module uses only modules of lower floors; `tests/it/tidy.rs` enforces it. F0 to F2 and `batch` are pure: no
-//! tokio, clock, randomness, file system, environment or tracing.
+//! A module uses only modules of lower floors; `tests/it/tidy.rs` enforces it. F0 to F2 (not `telemetry`) and `batch`
+//! are pure: no tokio, clock, randomness, file system, environment or tracing.
 //!
 //! The modules stand in reading order.
 
