@@ -48,6 +48,8 @@ protocol = "sekoia"
 url = "$(sed -n 's/^listening on //p' "$work/receiver")"
 ca_file = "$work/ca.pem"
 intake_key = "demonstration"
+[admin]
+listen = ""
 [log]
 format = "text"
 SETTINGS

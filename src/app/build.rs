@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::AppError;
+use super::{AppError, Signs};
 use crate::{
     intake::{
         Intake,
@@ -27,12 +27,18 @@ pub(super) struct IntakeUnit {
 
 impl IntakeUnit {
     /// An intake with its equal part of the memory.
-    pub(super) fn new(settings: settings::Intake, memory_bytes: usize) -> Result<Self, AppError> {
+    pub(super) fn new(
+        settings: settings::Intake,
+        memory_bytes: usize,
+        signs: &Signs,
+    ) -> Result<Self, AppError> {
+        let health = signs.health.component(&format!("intake {}", settings.name));
+        let metrics = signs.metrics.intake(&settings.name);
         let config =
             DriverConfig { requests_per_second: settings.requests_per_second, ..DriverConfig::default() };
         Ok(Self {
             intake: intake(settings.sink)?,
-            driver: Arc::new(Driver::new(config, fastrand::Rng::new())),
+            driver: Arc::new(Driver::new(config, fastrand::Rng::new()).observed(metrics, health)),
             budget: Budget::new(memory_bytes),
             delivery: DeliveryRules {
                 format: settings.event_format,

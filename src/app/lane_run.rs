@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::{AppError, Mode, Obstacle};
+use super::{AppError, Mode, Obstacle, source_watch::SourceWatch};
 use crate::{
     pipeline::{self, Lane, Memory, PassError, PassReport, Stopping},
     storage::StorageErrorKind,
-    telemetry::chain,
+    telemetry::{chain, health::Component},
 };
 
 /// `run --once` looks again this soon after a pass that did not reach its end.
@@ -45,12 +45,15 @@ pub(super) struct Schedule {
     pub(super) deadline: Duration,
 }
 
-/// A lane with the source's name.
+/// A lane with the source's name and readiness.
 #[derive(Debug)]
 pub(super) struct LaneRun {
     pub(super) source: String,
     pub(super) lane: Arc<Lane>,
     pub(super) memory: Memory,
+    pub(super) health: Component,
+    /// With one lane of each container only: all see the same.
+    pub(super) watch: Option<SourceWatch>,
 }
 
 impl LaneRun {
@@ -134,7 +137,13 @@ impl LaneRun {
     }
 
     /// Logs a pass.
-    fn say(&self, report: PassReport) -> Result<Option<Unlisted>, AppError> {
+    fn say(&mut self, report: PassReport) -> Result<Option<Unlisted>, AppError> {
+        if let Some(watch) = &mut self.watch {
+            watch.look(&self.source, &report);
+        }
+        if report.errors.is_empty() {
+            self.health.ready();
+        }
         let source = self.source.as_str();
         let container = self.lane.scope.origin.container.as_str();
         let intake = self.lane.scope.intake.as_str();
@@ -169,6 +178,7 @@ impl LaneRun {
                 }
                 PassError::Storage(failure) => {
                     let error = chain(&failure).to_string();
+                    self.health.not_ready(&format!("{container} cannot be listed: {error}"));
                     error!(
                         source,
                         container, error, "the source could not be listed; the next poll tries again"

@@ -4,21 +4,26 @@ mod build;
 mod containers;
 mod lane_run;
 mod source_run;
+mod source_watch;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    admin,
     pipeline::{
         PassError, Stopping,
         state::{self, StateHandle},
     },
     settings::{Limits, Settings, Source},
     store::{StoreError, sqlite::SqliteStore},
-    telemetry::chain,
+    telemetry::{chain, health::Health, metrics::Metrics},
 };
 
 use build::IntakeUnit;
@@ -31,6 +36,13 @@ pub enum Mode {
     Forever,
     /// One complete pass over everything new.
     Once,
+}
+
+/// Where the process shows how it is.
+#[derive(Debug, Clone)]
+struct Signs {
+    metrics: Metrics,
+    health: Health,
 }
 
 /// Why a run could not start or go on.
@@ -82,24 +94,39 @@ pub enum Obstacle {
 /// # Errors
 /// [`AppError`] where it cannot start, cannot go on or gives up. Nothing is lost then: what was not committed is read again.
 pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
-    let Settings { state_dir, sources, intakes, limits, .. } = settings;
+    let Settings { state_dir, sources, intakes, limits, admin, .. } = settings;
+    let signs = Signs { metrics: Metrics::new(SystemTime::now()), health: Health::default() };
+    // A single pass is over before anybody could ask, and must not get in the way of the service beside it.
+    let listener = match admin.listen.filter(|_| mode == Mode::Forever) {
+        Some(address) => {
+            let listening = admin::listen(address).await;
+            Some(listening.map_err(|error| AppError::Setup(error.into()))?)
+        }
+        None => None,
+    };
     let memory_bytes = limits.memory / intakes.len().max(1);
     let intakes = intakes
         .into_iter()
-        .map(|intake| IntakeUnit::new(intake, memory_bytes))
+        .map(|intake| IntakeUnit::new(intake, memory_bytes, &signs))
         .collect::<Result<Vec<_>, _>>()?;
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
-    let (state, state_owner) = state::start(Box::new(store));
+    let (state, state_owner) = state::start(Box::new(store), signs.metrics.store());
+    signs.health.component("store").ready();
 
     let stopping = Stopping::default();
     let finished = CancellationToken::new();
     let work = async {
-        let ended = run_sources(sources, &intakes, limits, state, mode, &stopping).await;
+        let ended = run_sources(sources, &intakes, limits, state, &signs, mode, &stopping).await;
         finished.cancel();
         ended
     };
-    let (ended, ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished));
+    let answer = async {
+        if let Some(listener) = listener {
+            admin::serve(listener, signs.metrics.clone(), signs.health.clone(), finished.clone()).await;
+        }
+    };
+    let (ended, (), ()) = tokio::join!(work, stop_on(shutdown, &stopping, limits.drain, &finished), answer);
     // Every handle on the state went with the sources; the store is closed once its owner has ended.
     state_owner.await.map_err(|error| AppError::Pipeline(error.into()))?;
     ended
@@ -112,12 +139,13 @@ async fn run_sources(
     intakes: &[IntakeUnit],
     limits: Limits,
     state: StateHandle,
+    signs: &Signs,
     mode: Mode,
     stopping: &Stopping,
 ) -> Result<(), AppError> {
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
-        runs.push(SourceRun::new(source, intakes, limits, state.clone()).await?);
+        runs.push(SourceRun::new(source, intakes, limits, state.clone(), signs).await?);
     }
     drop(state);
     let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();

@@ -8,19 +8,22 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    AppError, Mode, Obstacle, build,
+    AppError, Mode, Obstacle, Signs, build,
     build::IntakeUnit,
     containers,
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
+    source_watch::SourceWatch,
 };
 use crate::{
     flowlog::FLOW_LOG_CONTAINERS,
     model::{Hour, Scope},
-    pipeline::{Lane, Memory, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle},
+    pipeline::{
+        Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle,
+    },
     settings::{self, Limits, Start, Storage},
     storage::{Account, BlobStore},
     store::FirstHour,
-    telemetry::chain,
+    telemetry::{chain, health::Component, metrics::Metrics},
 };
 
 /// A source and where its events go.
@@ -31,6 +34,8 @@ pub(super) struct SourceRun<'a> {
     intakes: &'a [IntakeUnit],
     limits: Limits,
     state: StateHandle,
+    metrics: Metrics,
+    health: Component,
 }
 
 /// The lanes that run, each with its container.
@@ -43,11 +48,14 @@ impl<'a> SourceRun<'a> {
         intakes: &'a [IntakeUnit],
         limits: Limits,
         state: StateHandle,
+        signs: &Signs,
     ) -> Result<Self, AppError> {
         let account = build::account(&settings.storage)?;
         let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
             .map_err(|error| AppError::Setup(error.into()))?;
-        let source = Self { settings, account, filter, intakes, limits, state };
+        let health = signs.health.component(&format!("source {}", settings.name));
+        let metrics = signs.metrics.clone();
+        let source = Self { settings, account, filter, intakes, limits, state, metrics, health };
         source.decide_first_hours().await?;
         Ok(source)
     }
@@ -87,7 +95,10 @@ impl<'a> SourceRun<'a> {
                             }
                         }
                     }
-                    Err(reason) => trouble = trouble.or(Some(reason)),
+                    Err(reason) => {
+                        self.health.not_ready(&reason);
+                        trouble = trouble.or(Some(reason));
+                    }
                 }
             }
             let again = tokio::time::sleep(look_again);
@@ -104,6 +115,7 @@ impl<'a> SourceRun<'a> {
                             if close(&mut open, &container) {
                                 let advice = containers::missing(self.account.as_ref(), &container).await;
                                 warn!(source = self.settings.name, "{advice}");
+                                self.health.not_ready(&advice);
                                 trouble = Some(advice);
                             }
                         }
@@ -154,7 +166,16 @@ impl<'a> SourceRun<'a> {
         let mut lanes = Vec::with_capacity(handles.len());
         for (unit, storage) in self.intakes.iter().zip(handles) {
             let lane = Arc::new(self.lane(container, unit, storage).await?);
-            lanes.push(LaneRun { source: self.settings.name.clone(), lane, memory: Memory::default() });
+            let watch = lanes.is_empty().then(|| {
+                SourceWatch::new(self.metrics.source(&self.settings.name), self.settings.poll_interval)
+            });
+            lanes.push(LaneRun {
+                source: self.settings.name.clone(),
+                lane,
+                memory: Memory::default(),
+                health: self.health.clone(),
+                watch,
+            });
         }
         Ok(lanes)
     }
@@ -175,10 +196,17 @@ impl<'a> SourceRun<'a> {
             scope,
             filter: self.filter.clone(),
             budget: unit.budget.clone(),
-            rules: SourceRules { seal_after: self.settings.seal_after, revisit: self.settings.revisit },
-            parallel_blobs: self.limits.parallel_blobs,
-            record_limit: self.limits.record,
+            rules: SourceRules {
+                seal_after: self.settings.seal_after,
+                revisit: self.settings.revisit,
+                retention: self.settings.retention,
+            },
+            limits: ReadLimits {
+                parallel_blobs: self.limits.parallel_blobs,
+                record_bytes: self.limits.record,
+            },
             delivery: unit.delivery,
+            metrics: self.metrics.lane(&self.settings.name, &unit.name),
         })
     }
 

@@ -11,7 +11,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{Intake, Verdict, pacer::Pacer};
-use crate::{batch::EncodedEvents, retry::Backoff};
+use crate::{
+    batch::EncodedEvents,
+    retry::Backoff,
+    telemetry::{
+        health::Component,
+        labels::{Gate, Request},
+        metrics::IntakeMetrics,
+    },
+};
+
+/// An intake that takes nothing for this long makes the process not ready; a shorter fault is nobody's business.
+const UNREADY_AFTER: Duration = Duration::from_secs(30);
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +83,14 @@ pub struct Driver {
     random: Mutex<fastrand::Rng>,
     /// Set while nothing has been accepted although something is being tried.
     failing: watch::Sender<Option<Failing>>,
+    observer: Option<Observer>,
+}
+
+/// Where the state of deliveries shows.
+#[derive(Debug)]
+struct Observer {
+    metrics: IntakeMetrics,
+    health: Component,
 }
 
 /// An intake that takes nothing.
@@ -94,7 +113,15 @@ impl Driver {
             pacer: Pacer::new(config.requests_per_second),
             random: Mutex::new(random),
             failing: watch::Sender::new(None),
+            observer: None,
         }
+    }
+
+    /// Shows what happens in metrics and in the readiness of the process.
+    #[must_use]
+    pub fn observed(mut self, metrics: IntakeMetrics, health: Component) -> Self {
+        self.observer = Some(Observer { metrics, health });
+        self
     }
 
     /// Tries until the intake has the events, or until `cancelled`.
@@ -114,6 +141,7 @@ impl Driver {
             outcome = self.try_until_done(intake, events, &mut last_reason) => return outcome,
             () = cancelled.cancelled() => {}
         }
+        self.observe(Request::Abandoned);
         Outcome::Abandoned { reason: last_reason }
     }
 
@@ -152,11 +180,11 @@ impl Driver {
             attempt = attempt.saturating_add(1);
             let wait = match intake.attempt(events).await {
                 Verdict::Delivered => {
-                    self.accepted(attempt, n_events);
+                    self.accepted(attempt, n_events, Request::Delivered);
                     return Outcome::Delivered;
                 }
                 Verdict::Doubtful { accepted, answer } => {
-                    self.accepted(attempt, n_events);
+                    self.accepted(attempt, n_events, Request::Doubtful);
                     error!(
                         n_events,
                         accepted,
@@ -169,7 +197,7 @@ impl Driver {
                 Verdict::Retry { after, reason } => {
                     blocked.reset();
                     let wait = backoff.next(|| self.random()).max(after.unwrap_or_default());
-                    self.failed(&reason);
+                    self.failed(&reason, Request::Retried);
                     warn!(
                         attempt,
                         n_events,
@@ -186,7 +214,7 @@ impl Driver {
                     let wait_ms = wait.as_millis();
                     let message = "the intake is blocked until somebody acts; everything is kept";
                     // All workers and every probe meet the same: it is said once, and again now and then.
-                    if self.failed(&reason) {
+                    if self.failed(&reason, Request::Blocked) {
                         error!(attempt, n_events, reason, wait_ms, "{message}");
                     } else {
                         debug!(attempt, n_events, reason, wait_ms, "{message}");
@@ -199,7 +227,26 @@ impl Driver {
         }
     }
 
-    fn accepted(&self, attempt: u64, n_events: usize) {
+    /// Whether the intake is well, as far as is known; an intake that was not asked yet is.
+    pub fn note_readiness(&self) {
+        if let Some(Observer { health, .. }) = &self.observer
+            && self.failing.borrow().is_none()
+        {
+            health.ready();
+        }
+    }
+
+    fn observe(&self, request: Request) {
+        if let Some(Observer { metrics, .. }) = &self.observer {
+            metrics.requested(request);
+            if request == Request::Retried {
+                metrics.retries.inc();
+            }
+        }
+    }
+
+    fn accepted(&self, attempt: u64, n_events: usize, request: Request) {
+        self.observe(request);
         if let Some(Failing { since, .. }) = self.failing.send_replace(None) {
             info!(
                 attempt,
@@ -207,17 +254,23 @@ impl Driver {
                 after_ms = since.elapsed().as_millis(),
                 "the intake takes batches again"
             );
+            if let Some(Observer { metrics, health }) = &self.observer {
+                metrics.gate(Gate::Open);
+                health.ready();
+            }
         }
     }
 
     /// Notes a failure. Returns whether it is news: another reason than the last, or the same after a long while.
-    fn failed(&self, reason: &str) -> bool {
+    fn failed(&self, reason: &str, request: Request) -> bool {
         let now = Instant::now();
         let mut is_news = false;
+        let mut since = now;
         self.failing.send_if_modified(|failing| {
             let is_first = failing.is_none();
             let state =
                 failing.get_or_insert_with(|| Failing { since: now, reason: String::new(), said: now });
+            since = state.since;
             is_news = state.reason != reason || now >= state.said + self.config.blocked_cap;
             if is_news {
                 reason.clone_into(&mut state.reason);
@@ -225,6 +278,13 @@ impl Driver {
             }
             is_first
         });
+        self.observe(request);
+        if let Some(Observer { metrics, health }) = &self.observer {
+            metrics.gate(if request == Request::Blocked { Gate::Blocked } else { Gate::HalfOpen });
+            if request == Request::Blocked || since.elapsed() >= UNREADY_AFTER {
+                health.not_ready(&format!("it takes nothing: {reason}"));
+            }
+        }
         is_news
     }
 
@@ -346,17 +406,23 @@ mod tests {
     async fn a_block_is_said_once() {
         let driver = Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(7));
         assert_eq!(driver.last_failure(), None);
-        assert_eq!([(); 4].map(|()| driver.failed("wrong key")), [true, false, false, false]);
+        assert_eq!(
+            [(); 4].map(|()| driver.failed("wrong key", Request::Blocked)),
+            [true, false, false, false]
+        );
         assert_eq!(driver.last_failure().as_deref(), Some("wrong key"));
         tokio::time::advance(Duration::from_secs(299)).await;
-        assert!(!driver.failed("wrong key"));
+        assert!(!driver.failed("wrong key", Request::Blocked));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!([(); 2].map(|()| driver.failed("wrong key")), [true, false]);
-        assert_eq!(["wrong url", "wrong url"].map(|reason| driver.failed(reason)), [true, false]);
+        assert_eq!([(); 2].map(|()| driver.failed("wrong key", Request::Blocked)), [true, false]);
+        assert_eq!(
+            ["wrong url", "wrong url"].map(|reason| driver.failed(reason, Request::Blocked)),
+            [true, false]
+        );
         assert_eq!(driver.last_failure().as_deref(), Some("wrong url"));
-        driver.accepted(9, 1);
+        driver.accepted(9, 1, Request::Delivered);
         assert_eq!(driver.last_failure(), None);
-        assert!(driver.failed("wrong url"));
+        assert!(driver.failed("wrong url", Request::Blocked));
     }
 
     /// *Scenario*: the drain deadline comes before the first attempt, and during an attempt that hangs.

@@ -11,7 +11,7 @@ use super::{
     budget::Share,
     discover::Work,
     progress::Progress,
-    read::{self, ReadEnd, ReadOutcome},
+    read::{self, ReadCounts, ReadEnd, ReadOutcome},
 };
 use crate::{
     batch::Run,
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let mut readers: JoinSet<ReadEnd> = JoinSet::new();
     let mut collected = Collected::default();
     loop {
-        while readers.len() < lane.parallel_blobs
+        while readers.len() < lane.limits.parallel_blobs
             && let Some(work) = queue.next(&pass.progress)
         {
             readers.spawn(read::read_blob(Arc::clone(lane), work, runs.clone(), Arc::clone(pass)));
@@ -56,12 +56,12 @@ pub(super) async fn run(
         if !queue.open && readers.is_empty() {
             return collected;
         }
-        let free = readers.len() < lane.parallel_blobs;
+        let free = readers.len() < lane.limits.parallel_blobs;
         tokio::select! {
             biased;
             () = cancelled.cancelled(), if queue.open => queue.close(),
             Some(ended) = readers.join_next() => match ended {
-                Ok(end) => queue.returned.extend(note(&mut collected, pass, end)),
+                Ok(end) => queue.returned.extend(note(&mut collected, lane, pass, end)),
                 Err(error) => {
                     collected.error.get_or_insert(error.into());
                 }
@@ -111,9 +111,16 @@ impl Queue {
 }
 
 /// Counts how a reading ended and says so where somebody should know. Returns a blob that is to be read on.
-fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
-    collected.read_calls = collected.read_calls.saturating_add(end.calls);
-    collected.bytes_read = collected.bytes_read.saturating_add(end.bytes);
+fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Option<Work> {
+    let metrics = &lane.metrics.reading;
+    let ReadCounts { calls, bytes, new_bytes, records, rewritten } = end.counts;
+    metrics.read_calls.inc_by(calls);
+    metrics.bytes_read.inc_by(bytes);
+    metrics.bytes_appended.inc_by(new_bytes);
+    metrics.records_read.inc_by(records);
+    metrics.blobs_rewritten.inc_by(rewritten);
+    collected.read_calls = collected.read_calls.saturating_add(calls);
+    collected.bytes_read = collected.bytes_read.saturating_add(bytes);
     if let ReadOutcome::TurnOver(work) = end.outcome {
         return Some(*work);
     }
@@ -121,6 +128,7 @@ fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
     let blob = end.version.name;
     match end.outcome {
         ReadOutcome::Complete => {
+            metrics.blobs_read.inc();
             collected.blobs_read = collected.blobs_read.saturating_add(1);
             let oldest = collected.oldest_change.get_or_insert(end.version.last_modified);
             *oldest = end.version.last_modified.min(*oldest);
@@ -134,17 +142,20 @@ fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
         }
         ReadOutcome::Gone => {
             warn!(%blob, "the blob was deleted before it was read to its end");
+            metrics.blobs_gone.inc();
             collected.gone = collected.gone.saturating_add(1);
         }
         ReadOutcome::StillChanging => {
             info!(%blob, "the blob changes faster than it can be read; the next poll goes on");
             collected.unread = Some(format!("blob {blob} changes faster than it can be read"));
+            metrics.blobs_failed.inc();
             collected.failed = collected.failed.saturating_add(1);
         }
         ReadOutcome::Failed(failure) => {
             let error = chain(&failure).to_string();
             warn!(%blob, error, "the blob could not be read; the next poll tries again");
             collected.unread = Some(error);
+            metrics.blobs_failed.inc();
             collected.failed = collected.failed.saturating_add(1);
         }
         ReadOutcome::Stopped | ReadOutcome::TurnOver(_) => {}

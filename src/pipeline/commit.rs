@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::{Lane, PassError, Stopping, deliver::Receipt};
+use super::{Lane, Pass, PassError, deliver::Receipt};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
     model::{ETag, Hour, HourlyBlob},
@@ -48,10 +48,11 @@ pub(super) async fn run(
     lane: &Lane,
     found: mpsc::Receiver<Found>,
     receipts: mpsc::Receiver<Receipt>,
-    stopping: &Stopping,
+    pass: &Pass,
 ) -> Committed {
     let mut committer = Committer {
         lane,
+        pass,
         tracker: Tracker::default(),
         frontiers: HashMap::new(),
         changed: Vec::new(),
@@ -59,7 +60,7 @@ pub(super) async fn run(
         committed: Committed::default(),
     };
     if let Err(error) = committer.run(found, receipts).await {
-        stopping.stop_all();
+        pass.stopping.stop_all();
         committer.committed.failed = Some(error);
     }
     committer.committed
@@ -67,6 +68,7 @@ pub(super) async fn run(
 
 struct Committer<'a> {
     lane: &'a Lane,
+    pass: &'a Pass,
     tracker: Tracker,
     frontiers: HashMap<String, Frontier>,
     /// Roots whose frontier is not stored yet.
@@ -165,9 +167,15 @@ impl Committer<'_> {
             }
         }
         let n_rejected = u64::try_from(commit.rejected.len()).unwrap_or(u64::MAX);
+        let reasons: Vec<_> = commit.rejected.iter().map(|(_, rejected)| rejected.reason).collect();
         if !commit.positions.is_empty() || !commit.frontiers.is_empty() || n_rejected > 0 {
             self.lane.state.commit(commit).await?;
+            self.lane.metrics.progress.commits.inc();
         }
+        for reason in reasons {
+            self.lane.metrics.progress.quarantined(reason, 1);
+        }
+        self.lane.metrics.progress.events_delivered.inc_by(events);
         self.committed.events = self.committed.events.saturating_add(events);
         self.committed.quarantined = self.committed.quarantined.saturating_add(n_rejected);
         Ok(())
@@ -177,6 +185,7 @@ impl Committer<'_> {
     fn note_end(&mut self, blob: &HourlyBlob, advance: &Advance) {
         let Some(seen) = advance.to.as_ref().and_then(|position| position.seen.as_ref()) else { return };
         self.tracker.forget(blob);
+        self.pass.progress.acknowledged(blob.hour());
         if seen.tail == TailState::Incomplete {
             return;
         }
@@ -195,6 +204,7 @@ impl Committer<'_> {
     fn seal(&mut self, root: String, hour: Hour) {
         if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.seal(hour)) {
             debug!(root, %hour, "hour sealed");
+            self.lane.metrics.progress.hours_sealed.inc();
             self.committed.hours_sealed = self.committed.hours_sealed.saturating_add(1);
             self.changed.push(root);
         }

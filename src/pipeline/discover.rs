@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::{
     Lane, Pass, PassError,
+    alarms::RetentionAlarm,
     commit::Found,
     compare::compare,
     listing::{Lister, ListingError},
@@ -55,6 +56,9 @@ pub struct Memory {
     pub(super) held: HashMap<BlobName, ETag>,
     /// Blobs that were gone before they were read to their end, as far as that was said already.
     pub(super) gone: HashSet<BlobName>,
+    /// Whether what is not delivered is in danger; `None` before the first pass, or where nobody says how long blobs
+    /// are kept.
+    pub(super) retention: Option<RetentionAlarm>,
 }
 
 impl Memory {
@@ -74,6 +78,8 @@ pub(super) struct Counts {
     pub(super) gone: u64,
     /// The newest Last-Modified that a listing showed.
     pub(super) newest_change: Option<DateTime<Utc>>,
+    /// Roots known.
+    pub(super) roots: u64,
 }
 
 /// One pass of discovery. Ends early, without error, when it is cancelled or when the readers are gone.
@@ -84,7 +90,8 @@ pub(super) async fn run(
     work: mpsc::Sender<Work>,
     pass: &Pass,
 ) -> (Counts, Result<(), PassError>) {
-    let mut lister = Lister::new(lane.storage.as_ref(), &pass.stopping.reading);
+    let calls = &lane.metrics.reading.list_calls;
+    let mut lister = Lister::new(lane.storage.as_ref(), &pass.stopping.reading, calls);
     let mut counts = Counts::default();
     let outlet = Outlet { found, work, pass };
     let result = discover(lane, memory, &mut lister, &mut counts, &outlet).await;
@@ -129,7 +136,8 @@ impl Outlet<'_> {
     }
 
     async fn hand_over(&self, work: Work) -> Result<(), Stop> {
-        self.pass.progress.found(work.unread_bytes());
+        let Work { blob, version, .. } = &work;
+        self.pass.progress.found(blob.hour(), version.last_modified, work.unread_bytes());
         self.work.send(work).await.map_err(|_| Stop::Cancelled)
     }
 
@@ -171,6 +179,7 @@ async fn discover(
         memory.roots_learned = Some(Instant::now());
         memory.server_clock = lister.date.map(|date| (date, Instant::now()));
     }
+    counts.roots = u64::try_from(memory.roots.len()).unwrap_or(u64::MAX);
     let Some(now) = memory.server_now() else { return Ok(()) };
 
     let roots: Vec<String> = memory.roots.keys().cloned().collect();

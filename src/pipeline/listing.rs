@@ -10,6 +10,7 @@ use crate::{
     flowlog::path::{DatePart, date_part},
     model::{BlobVersion, Hour},
     storage::{BlobStore, ListQuery, StorageError},
+    telemetry::metrics::Counter,
 };
 
 /// First segments below which flow-log roots lie, in lower case (Microsoft Learn, "Virtual network flow logs" and
@@ -24,6 +25,7 @@ const ROOT_DEPTH: usize = 16;
 pub(super) struct Lister<'a> {
     store: &'a dyn BlobStore,
     cancelled: &'a CancellationToken,
+    metric: &'a Counter,
     /// Listing calls made.
     pub(super) calls: u64,
     /// The server's clock at the last answer.
@@ -51,8 +53,12 @@ pub(super) enum ListingError {
 }
 
 impl<'a> Lister<'a> {
-    pub(super) fn new(store: &'a dyn BlobStore, cancelled: &'a CancellationToken) -> Self {
-        Self { store, cancelled, calls: 0, date: None }
+    pub(super) fn new(
+        store: &'a dyn BlobStore,
+        cancelled: &'a CancellationToken,
+        metric: &'a Counter,
+    ) -> Self {
+        Self { store, cancelled, metric, calls: 0, date: None }
     }
 
     /// Every page below a prefix. A listing is complete or it is an error: an incomplete one never means that
@@ -67,6 +73,7 @@ impl<'a> Lister<'a> {
         loop {
             let query = ListQuery { prefix, delimiter, marker: marker.as_deref() };
             self.calls = self.calls.saturating_add(1);
+            self.metric.inc();
             let page = tokio::select! {
                 biased;
                 () = self.cancelled.cancelled() => return Err(ListingError::Cancelled),

@@ -29,12 +29,12 @@ mod report;
 pub mod shared;
 pub mod state;
 mod sweep;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::{
     batch::BatchLimits,
@@ -44,6 +44,7 @@ use crate::{
     model::Scope,
     storage::{BlobStore, StorageError},
     store::{FirstHour, StoreError},
+    telemetry::{labels::Poll, metrics::LaneMetrics},
 };
 
 pub use budget::Budget;
@@ -53,6 +54,7 @@ pub use report::PassReport;
 use filter::BlobFilter;
 use progress::Progress;
 use state::StateHandle;
+use watch::Watch;
 
 /// Works wait here while every reader is busy, so that the whole of a backlog of this many blobs is known, and its end
 /// can be foretold, while its first blobs are read. One takes about 300 bytes.
@@ -70,9 +72,6 @@ const RECEIPTS_QUEUED: usize = 64;
 
 /// Listed hours wait here during a commit.
 const FOUND_QUEUED: usize = 64;
-
-/// A pass that takes longer than this says how far it is, and again each time.
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// One container on its way to one intake.
 #[derive(Debug)]
@@ -95,12 +94,21 @@ pub struct Lane {
     pub budget: Budget,
     /// The source's rules.
     pub rules: SourceRules,
+    /// The process's limits.
+    pub limits: ReadLimits,
+    /// The intake's rules.
+    pub delivery: DeliveryRules,
+    /// Where everything is counted.
+    pub metrics: LaneMetrics,
+}
+
+/// Limits of reading.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimits {
     /// Most blobs read at once.
     pub parallel_blobs: usize,
     /// Largest record, bytes.
-    pub record_limit: usize,
-    /// The intake's rules.
-    pub delivery: DeliveryRules,
+    pub record_bytes: usize,
 }
 
 /// When hours are over; see `Sealed` in the documentation of the settings.
@@ -110,6 +118,8 @@ pub struct SourceRules {
     pub seal_after: Duration,
     /// Sealed hours younger than this are listed again in turn.
     pub revisit: Duration,
+    /// How long the account keeps blobs, where that is known.
+    pub retention: Option<Duration>,
 }
 
 /// In what portions an intake gets its events.
@@ -182,6 +192,7 @@ impl PassError {
 
 /// One pass over everything new in a lane's container: read, deliver, commit.
 pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping) -> PassReport {
+    let mut watch = Watch::begin(lane, memory);
     let pass = Arc::new(Pass { stopping: stopping.child(), progress: Progress::default() });
     let (found_sender, found) = mpsc::channel(FOUND_QUEUED);
     let (work_sender, works) = mpsc::channel(WORKS_QUEUED);
@@ -195,28 +206,21 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
             collect::run(lane, works, run_sender, &pass),
             assemble::run(lane, runs, batch_sender),
             deliver::run(lane, batches, receipt_sender, &pass.stopping),
-            commit::run(lane, found, receipts, &pass.stopping),
+            commit::run(lane, found, receipts, &pass),
         )
     };
     let (discovered, collected, (), delivered, committed) = tokio::select! {
         ended = stages => ended,
-        never = say_progress(lane, &pass) => match never {},
+        never = watch.go_on(&pass.progress) => match never {},
     };
+    watch.end(memory, &pass.progress);
     for (name, etag) in &collected.held {
         memory.held.insert(name.clone(), etag.clone());
     }
-    PassReport::new(memory.server_now(), discovered, collected, delivered, committed)
-}
-
-/// Says now and then how far a long pass is.
-async fn say_progress(lane: &Lane, pass: &Pass) -> std::convert::Infallible {
-    let started = Instant::now();
-    loop {
-        tokio::time::sleep(PROGRESS_EVERY).await;
-        let snapshot = pass.progress.snapshot();
-        if snapshot.blobs.1 > 0 {
-            let Scope { origin, intake } = &lane.scope;
-            info!(%origin, intake, "{}", snapshot.line(started.elapsed()));
-        }
-    }
+    let report = PassReport::new(memory.server_now(), discovered, collected, delivered, committed);
+    lane.metrics.standing.lag.set_seconds(report.lag);
+    lane.metrics.standing.blobs_held.set_count(report.held);
+    lane.metrics.progress.polled(if report.is_complete() { Poll::Complete } else { Poll::Incomplete });
+    lane.driver.note_readiness();
+    report
 }

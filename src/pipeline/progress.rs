@@ -1,12 +1,17 @@
 //! How far a pass is, counted by its stages while it runs, and said where it takes long.
 
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
 
 use crate::model::Hour;
 
@@ -28,6 +33,8 @@ pub(super) struct Progress {
     waiting: AtomicU64,
     /// Hour of the blob that was handed to a reader last, counted from the epoch.
     hour: AtomicI64,
+    /// For each hour: blobs found that are not acknowledged to their end, and the oldest last change among those found.
+    undelivered: Mutex<BTreeMap<Hour, (u64, DateTime<Utc>)>>,
 }
 
 impl Default for Progress {
@@ -40,13 +47,19 @@ impl Default for Progress {
             read_bytes: AtomicU64::default(),
             waiting: AtomicU64::default(),
             hour: AtomicI64::new(NO_HOUR),
+            undelivered: Mutex::default(),
         }
     }
 }
 
 impl Progress {
     /// A blob is on its way to the readers.
-    pub(super) fn found(&self, unread_bytes: u64) {
+    pub(super) fn found(&self, hour: Hour, last_modified: DateTime<Utc>, unread_bytes: u64) {
+        let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (n_blobs, oldest) = undelivered.entry(hour).or_insert((0, last_modified));
+        *n_blobs = n_blobs.saturating_add(1);
+        *oldest = last_modified.min(*oldest);
+        drop(undelivered);
         self.found_blobs.fetch_add(1, Ordering::Relaxed);
         self.found_bytes.fetch_add(unread_bytes, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -76,6 +89,23 @@ impl Progress {
     /// A blob was read to its end, or could not be.
     pub(super) fn blob_done(&self) {
         self.read_blobs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A blob of this hour is acknowledged to its end.
+    pub(super) fn acknowledged(&self, hour: Hour) {
+        let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((n_blobs, _)) = undelivered.get_mut(&hour) {
+            *n_blobs = n_blobs.saturating_sub(1);
+            if *n_blobs == 0 {
+                undelivered.remove(&hour);
+            }
+        }
+    }
+
+    /// The oldest last change that is not delivered, as far as hours tell.
+    pub(super) fn oldest_undelivered(&self) -> Option<DateTime<Utc>> {
+        let undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
+        undelivered.values().map(|(_, oldest)| *oldest).min()
     }
 
     /// Where the pass is now.
@@ -173,9 +203,10 @@ mod tests {
             assert_eq!(line, expected);
         };
         check(5, "read 0 of 0 blobs found so far, 0 B of 0 B, oldest first");
-        progress.found(3 << 20);
-        progress.found(1 << 20);
-        progress.taken(Hour::from_parts(2026, 11, 24, 5).unwrap());
+        let hour = Hour::from_parts(2026, 11, 24, 5).unwrap();
+        progress.found(hour, hour.end(), 3 << 20);
+        progress.found(hour, hour.start(), 1 << 20);
+        progress.taken(hour);
         assert!(progress.somebody_waits());
         progress.read(1 << 20);
         check(
@@ -189,5 +220,9 @@ mod tests {
             "read 1 of 2 blobs, 1.0 MiB of 4.0 MiB, oldest first, now at 2026-11-24T05Z, about 4m 30s left",
         );
         assert_eq!(progress.snapshot().backlog_blobs(), 1);
+        progress.acknowledged(hour);
+        assert_eq!(progress.oldest_undelivered(), Some(hour.start()));
+        progress.acknowledged(hour);
+        assert_eq!(progress.oldest_undelivered(), None);
     }
 }

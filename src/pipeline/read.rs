@@ -36,9 +36,23 @@ const TURN_BYTES: u64 = 16 * 1024 * 1024;
 pub(super) struct ReadEnd {
     /// The version that was read last.
     pub(super) version: BlobVersion,
-    pub(super) calls: u64,
-    pub(super) bytes: u64,
+    pub(super) counts: ReadCounts,
     pub(super) outcome: ReadOutcome,
+}
+
+/// What a reading took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ReadCounts {
+    /// Read and HEAD calls.
+    pub(super) calls: u64,
+    /// Bytes read.
+    pub(super) bytes: u64,
+    /// Of these, bytes behind the position.
+    pub(super) new_bytes: u64,
+    /// Records taken.
+    pub(super) records: u64,
+    /// How often the blob was found to be rewritten.
+    pub(super) rewritten: u64,
 }
 
 #[derive(Debug)]
@@ -74,8 +88,7 @@ pub(super) async fn read_blob(
         work,
         runs,
         pass,
-        calls: 0,
-        bytes: 0,
+        counts: ReadCounts::default(),
     };
     let outcome = reader.read().await;
     let is_last = !matches!(outcome, ReadOutcome::TurnOver(_));
@@ -83,7 +96,7 @@ pub(super) async fn read_blob(
         Ok(()) => outcome,
         Err(ended) => ended,
     };
-    ReadEnd { version: reader.work.version, calls: reader.calls, bytes: reader.bytes, outcome }
+    ReadEnd { version: reader.work.version, counts: reader.counts, outcome }
 }
 
 struct Reader {
@@ -95,8 +108,7 @@ struct Reader {
     /// Where the last run that was sent ended.
     chain: Option<Position>,
     pending: Pending,
-    calls: u64,
-    bytes: u64,
+    counts: ReadCounts,
 }
 
 /// What will be the next run.
@@ -147,7 +159,7 @@ impl Reader {
             }
             n_changes += 1;
             // The blob was appended to since it was listed: go on from the same place in its new version.
-            self.calls = self.calls.saturating_add(1);
+            self.counts.calls = self.counts.calls.saturating_add(1);
             match self.lane.storage.head(self.work.blob.name()).await {
                 Ok(version) => self.work.version = version,
                 Err(error) => return ended_by(error),
@@ -180,7 +192,9 @@ impl Reader {
                 return Ok(VersionEnd::NeedsMemory);
             }
             splitter.push(&chunk);
-            self.pass.progress.read(to.saturating_sub(cursor));
+            let new_bytes = to.saturating_sub(cursor);
+            self.pass.progress.read(new_bytes);
+            self.counts.new_bytes = self.counts.new_bytes.saturating_add(new_bytes);
             cursor = to;
         }
         let tail = match splitter.finish() {
@@ -209,7 +223,7 @@ impl Reader {
     /// A splitter at the position, and the offset of the next byte to read. What stands before the position must be
     /// what stood there when it was stored; else the blob was rewritten, and it is read from its beginning.
     async fn open(&mut self) -> Result<(Splitter, u64), Ended> {
-        let limit = self.lane.record_limit;
+        let limit = self.lane.limits.record_bytes;
         let length = self.work.version.length;
         let Some((offset, hash)) = self.pending.to.as_ref().and_then(|position| position.offset) else {
             return Ok((Splitter::new(Start::Beginning, limit), 0));
@@ -231,6 +245,7 @@ impl Reader {
             blob = %self.work.blob.name(), offset, length,
             "the blob was rewritten: it is read again from its beginning, its events keep their ids",
         );
+        self.counts.rewritten = self.counts.rewritten.saturating_add(1);
         self.send(false).await?;
         self.pending.to = Some(Position { offset: None, seen: None });
         Ok((Splitter::new(Start::Beginning, limit), 0))
@@ -243,6 +258,7 @@ impl Reader {
                 Ok(None) => return Ok(()),
                 Err(damage) => return Err(ReadOutcome::Damaged(damage)),
             }
+            self.counts.records = self.counts.records.saturating_add(1);
             let offset = splitter.offset().map(|bytes| (bytes, ContextHash::of(splitter.context())));
             self.pending.to = Some(Position { offset, seen: None });
             if self.pending.events.bytes.len() >= RUN_BYTES {
@@ -307,7 +323,7 @@ impl Reader {
         if from == to {
             return Ok(bytes::Bytes::new());
         }
-        self.calls = self.calls.saturating_add(1);
+        self.counts.calls = self.counts.calls.saturating_add(1);
         let BlobVersion { name, etag, .. } = &self.work.version;
         let read = tokio::select! {
             biased;
@@ -315,7 +331,7 @@ impl Reader {
             read = self.lane.storage.read(name, from..to, etag) => read,
         };
         let chunk = read.map_err(ended_by)?;
-        self.bytes = self.bytes.saturating_add(to.saturating_sub(from));
+        self.counts.bytes = self.counts.bytes.saturating_add(to.saturating_sub(from));
         Ok(chunk)
     }
 }

@@ -35,6 +35,12 @@ pub struct PassReport {
     pub hours_sealed: u64,
     /// Time from the oldest change that this pass acknowledged to now, by the storage server's clock.
     pub lag: Option<Duration>,
+    /// Flow-log roots known.
+    pub roots: u64,
+    /// The newest last change that a listing showed.
+    pub newest_change: Option<DateTime<Utc>>,
+    /// The storage server's clock, where it answered.
+    pub server_now: Option<DateTime<Utc>>,
     /// Why batches were given up, where some were.
     pub abandoned: Option<String>,
     /// What ended the pass early.
@@ -59,11 +65,14 @@ impl PassReport {
             events: committed.events,
             quarantined: committed.quarantined,
             held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
-            gone: collected.gone,
+            gone: found.gone.saturating_add(collected.gone),
             failed: collected.failed,
             unread: collected.unread,
             hours_sealed: committed.hours_sealed,
             lag: collected.oldest_change.and_then(lag),
+            roots: found.roots,
+            newest_change: found.newest_change,
+            server_now: now,
             abandoned: delivered.abandoned,
             errors: [discovered.err(), collected.error, delivered.failed, committed.failed]
                 .into_iter()

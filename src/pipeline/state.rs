@@ -1,6 +1,8 @@
 //! The owner of the state store. One blocking thread holds it; everybody else sends it messages, so no disk write
 //! ever stands on an async thread and no lock is shared.
 
+use std::time::Instant;
+
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -10,6 +12,7 @@ use crate::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Scope},
     store::{Commit, FirstHour, StateStore, StoreError},
+    telemetry::metrics::StoreMetrics,
 };
 
 /// Requests wait here while the disk is busy. Each sender awaits its answer, so there is at most one for each task.
@@ -30,13 +33,13 @@ enum Request {
 }
 
 /// Starts the owner of a store. The task ends, and the store is closed, once every handle is dropped.
-pub fn start(store: Box<dyn StateStore>) -> (StateHandle, JoinHandle<()>) {
+pub fn start(store: Box<dyn StateStore>, metrics: StoreMetrics) -> (StateHandle, JoinHandle<()>) {
     let (requests, received) = mpsc::channel(REQUESTS_QUEUED);
-    let owner = tokio::task::spawn_blocking(move || own(store, received));
+    let owner = tokio::task::spawn_blocking(move || own(store, &metrics, received));
     (StateHandle { requests }, owner)
 }
 
-fn own(mut store: Box<dyn StateStore>, mut requests: mpsc::Receiver<Request>) {
+fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mpsc::Receiver<Request>) {
     while let Some(request) = requests.blocking_recv() {
         // Whoever asked may be gone because the process is stopping; its answer is of no use to anybody else.
         let _unasked = match request {
@@ -47,7 +50,15 @@ fn own(mut store: Box<dyn StateStore>, mut requests: mpsc::Receiver<Request>) {
             Request::Positions(scope, root, hour, answer) => {
                 answer.send(store.positions(&scope, &root, hour)).map_err(drop)
             }
-            Request::Commit(commit, answer) => answer.send(store.commit(&commit)).map_err(drop),
+            Request::Commit(commit, answer) => {
+                let started = Instant::now();
+                let committed = store.commit(&commit);
+                match &committed {
+                    Ok(()) => metrics.committed(started.elapsed()),
+                    Err(_) => metrics.commit_failed(),
+                }
+                answer.send(committed).map_err(drop)
+            }
         };
     }
 }

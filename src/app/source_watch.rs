@@ -1,0 +1,66 @@
+//! What the listings of a source say about the source itself.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tracing::{info, warn};
+
+use crate::{
+    pipeline::{
+        PassError, PassReport,
+        alarms::{Change, SilenceAlarm},
+    },
+    storage::StorageErrorKind,
+    telemetry::{labels::StorageTrouble, metrics::SourceMetrics},
+};
+
+/// Watches one container of a source.
+#[derive(Debug)]
+pub(super) struct SourceWatch {
+    metrics: SourceMetrics,
+    silence: SilenceAlarm,
+    /// The newest change that a listing ever showed.
+    newest_change: Option<DateTime<Utc>>,
+}
+
+impl SourceWatch {
+    /// For a source that is polled so often.
+    pub(super) fn new(metrics: SourceMetrics, poll_interval: Duration) -> Self {
+        Self { metrics, silence: SilenceAlarm::new(poll_interval), newest_change: None }
+    }
+
+    /// Looks at what a pass showed. One that could not list says nothing about silence.
+    pub(super) fn look(&mut self, source: &str, report: &PassReport) {
+        for error in &report.errors {
+            if let PassError::Storage(error) = error {
+                self.metrics.storage_failed(trouble(&error.kind));
+            }
+        }
+        self.newest_change = self.newest_change.max(report.newest_change);
+        let Some(now) = report.server_now.filter(|_| report.errors.is_empty()) else { return };
+        self.metrics.roots.set_count(report.roots);
+        let age =
+            self.newest_change.map(|newest| now.signed_duration_since(newest).to_std().unwrap_or_default());
+        self.metrics.last_change_age.set_seconds(age);
+        match self.silence.look(self.newest_change, now) {
+            Change::None => {}
+            Change::Raised(text) => warn!(source, "{text}"),
+            Change::Cleared(text) => info!(source, "{text}"),
+        }
+        self.metrics.silent.set_flag(self.silence.is_raised());
+    }
+}
+
+fn trouble(kind: &StorageErrorKind) -> StorageTrouble {
+    match kind {
+        StorageErrorKind::Changed => StorageTrouble::Changed,
+        StorageErrorKind::BlobNotFound => StorageTrouble::BlobNotFound,
+        StorageErrorKind::ContainerNotFound => StorageTrouble::ContainerNotFound,
+        StorageErrorKind::Denied { .. } => StorageTrouble::Denied,
+        StorageErrorKind::Throttled { .. } => StorageTrouble::Throttled,
+        StorageErrorKind::PastEnd => StorageTrouble::PastEnd,
+        StorageErrorKind::Truncated { .. } => StorageTrouble::Truncated,
+        StorageErrorKind::Transient => StorageTrouble::Transient,
+        StorageErrorKind::Other(_) => StorageTrouble::Other,
+    }
+}
