@@ -35,6 +35,12 @@ pub(super) struct Source {
     /// Its key.
     #[serde(default, deserialize_with = "secret")]
     pub account_key: Option<Secret>,
+    /// Account, key and endpoint in one.
+    #[serde(default, deserialize_with = "secret")]
+    pub connection_string: Option<Secret>,
+    /// The key to try when the first is refused.
+    #[serde(default, deserialize_with = "secret")]
+    pub secondary_key: Option<Secret>,
     /// Container; else whichever of the vendor's spellings exists.
     pub container: Option<String>,
     /// Blob endpoint.

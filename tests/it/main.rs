@@ -18,6 +18,7 @@ mod store_contract;
 mod store_sqlite;
 
 mod azure_faults;
+mod azure_keys;
 mod intake_http;
 mod log_hygiene;
 

@@ -1,5 +1,6 @@
 //! The settings, as users meet them.
 
+mod accounts;
 mod refused;
 
 use std::{collections::BTreeMap, path::Path};
@@ -204,7 +205,7 @@ fn variables_alone() {
 /// The account key and the intake key, or bearer token, that came out.
 fn secrets_of(settings: &Settings) -> (String, String) {
     let account_key = match &settings.sources.first().unwrap().storage {
-        Storage::Azure(config) => config.account_key.reveal().to_owned(),
+        Storage::Azure(config) => config.account_key.key.reveal().to_owned(),
         Storage::Directory(_) => String::new(),
     };
     let sent = match &settings.intakes.first().unwrap().sink {

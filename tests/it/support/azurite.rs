@@ -137,7 +137,8 @@ impl Azurite {
     pub(crate) fn config(&self) -> azure::Config {
         azure::Config {
             account: ACCOUNT.to_owned(),
-            account_key: Secret::new(ACCOUNT_KEY.to_owned()),
+            account_key: Secret::new(ACCOUNT_KEY.to_owned()).into(),
+            secondary_key: None,
             endpoint: self.endpoint.clone(),
             http: self.http_config(),
         }

@@ -4,6 +4,7 @@ pub(crate) mod azurite;
 pub(crate) mod blob_writer;
 pub(crate) mod convert;
 pub(crate) mod examples;
+pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod scripted_server;
