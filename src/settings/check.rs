@@ -14,7 +14,7 @@ use super::{
     key_path::KeyPath,
     schema::{self, Schema},
 };
-use crate::{storage::directory, telemetry};
+use crate::{http, model::Secret, storage::directory, telemetry};
 
 /// A connection that takes longer is not coming: a healthy one needs two round trips, TLS included.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,6 +145,21 @@ pub(super) fn check_roots(key: &KeyPath, path: PathBuf, report: &mut Report) -> 
     let message = format!("{} holds no PEM certificate, or a damaged one", path.display());
     report.reject(key, message, "name a file with -----BEGIN CERTIFICATE----- blocks");
     None
+}
+
+/// A proxy. The text is never repeated, for it may hold a password.
+pub(super) fn check_proxy(key: &KeyPath, text: &Secret, report: &mut Report) -> Option<http::Proxy> {
+    match http::Proxy::parse(text.reveal()) {
+        Ok(proxy) => Some(proxy),
+        Err(error) => {
+            report.reject(
+                key,
+                error.to_string(),
+                "write http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks for it",
+            );
+            None
+        }
+    }
 }
 
 /// Refuses a duration of zero.

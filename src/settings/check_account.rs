@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
-    check::{CONNECT_TIMEOUT, check_roots, check_url},
+    check::{CONNECT_TIMEOUT, check_proxy, check_roots, check_url},
     defaults::public_endpoint,
     error::Report,
     key_path::KeyPath,
@@ -47,6 +47,7 @@ pub(super) fn check_account(
     });
     let extra_roots_pem =
         source.ca_file.take().and_then(|path| check_roots(&table.child("ca_file"), path, report));
+    let proxy = source.proxy.take().and_then(|text| check_proxy(&table.child("proxy"), &text, report));
     let written = match source.connection_string.take() {
         Some(text) => from_connection_string(table, &text, &source, report)?,
         None => one_by_one(table, source),
@@ -83,6 +84,7 @@ pub(super) fn check_account(
         endpoint: endpoint?,
         http: http::Config {
             extra_roots_pem,
+            proxy,
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: STORAGE_READ_TIMEOUT,
             total_timeout: None,

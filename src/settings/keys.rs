@@ -71,7 +71,6 @@ const GENERIC: &[&str] = &["http"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
 
 const REMOVE: &str = "remove the key; flowlogd works as with its default";
-const NO_PROXY: &str = "remove the key and let the host reach the endpoint directly";
 const NO_CLIENT_CERTIFICATE: &str =
     "remove the key, or put a TLS proxy that has the certificate before the intake";
 
@@ -96,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("sources.*.include", Kind::Texts).defaults(&[("", "*")]).later(REMOVE),
     Key::new("sources.*.exclude", Kind::Texts).defaults(&[("", "")]).later(REMOVE),
     Key::new("sources.*.ca_file", Kind::Path).only(AZURE),
-    Key::new("sources.*.proxy", Kind::Url).only(AZURE).later(NO_PROXY),
+    Key::new("sources.*.proxy", Kind::Proxy).only(AZURE),
     Key::new("intakes.*.protocol", Kind::Choice(PROTOCOLS)),
     Key::new("intakes.*.region", Kind::Choice(&["fra1", "fra2", "mco1", "uae1", "usa1", "sgp1"]))
         .only(SEKOIA),
@@ -118,7 +117,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.ca_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.client_cert_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
     Key::new("intakes.*.client_key_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
-    Key::new("intakes.*.proxy", Kind::Url).only(OVER_HTTPS).later(NO_PROXY),
+    Key::new("intakes.*.proxy", Kind::Proxy).only(OVER_HTTPS),
     Key::new("intakes.*.allow_http", Kind::Boolean).only(OVER_HTTPS).defaults(&[("", "false")]),
     Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
         .only(GENERIC)

@@ -55,6 +55,9 @@ pub(super) struct Source {
     pub seal_after: Period,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
+    /// The proxy to go through; it may hold a password.
+    #[serde(default, deserialize_with = "secret")]
+    pub proxy: Option<Secret>,
 }
 
 /// `[intakes.NAME]`.
@@ -87,6 +90,9 @@ pub(super) struct Intake {
     pub requests_per_second: Option<u64>,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
+    /// The proxy to go through; it may hold a password.
+    #[serde(default, deserialize_with = "secret")]
+    pub proxy: Option<Secret>,
     /// Plain http to other hosts than this one.
     pub allow_http: Option<bool>,
     /// http: layout of the body.

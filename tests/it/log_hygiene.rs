@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowlogd::{
-    http,
+    http::{self, Proxy},
     model::{BlobName, Secret},
     storage::{
         Account, BlobStore, ListQuery, StorageError,
@@ -22,6 +22,7 @@ use crate::support::{
     azurite::{self, ACCOUNT_KEY},
     blob_writer::BlobWriter,
     log::Log,
+    proxy::ForwardProxy,
     scripted_server::{ScriptedServer, Step},
 };
 
@@ -67,6 +68,7 @@ fn account_at(server: &ScriptedServer, key: &str) -> AzureAccount {
         endpoint: Url::parse(&server.url()).unwrap(),
         http: http::Config {
             extra_roots_pem: None,
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             total_timeout: None,
@@ -76,7 +78,8 @@ fn account_at(server: &ScriptedServer, key: &str) -> AzureAccount {
 }
 
 /// Scenario: everything is logged, of every library, while the storage adapter works against the real test server and
-/// against one that refuses it. Guarantees: neither account key nor signature is written. The same run without the
+/// against one that refuses it, directly and through a proxy. Guarantees: neither account key nor signature nor the proxy's
+/// password is written. The same run without the
 /// clamp does write signatures, so this test can see them.
 #[tokio::test]
 async fn no_signature_is_logged() {
@@ -84,8 +87,13 @@ async fn no_signature_is_logged() {
     let azurite = azurite::shared().await;
     BlobWriter::create(azurite, "hygiene").await.put("a", &[b"content"]).await;
     let refusing = refusing_server().await;
+    let proxy = ForwardProxy::start(None).await;
     let run = async || {
         exercise(&*azurite.account().container("hygiene")).await;
+        let mut proxied = azurite.config();
+        proxied.http.proxy = Some(Proxy::parse(&proxy.url("user:canary-password@")).unwrap());
+        let proxied = AzureAccount::new(proxied).unwrap();
+        exercise(&*proxied.container("hygiene")).await;
         let account = account_at(&refusing, CANARY_KEY);
         tracing::debug!(?account, config = ?azurite.config(), "debug output of what holds the key");
         exercise(&*account.container("hygiene")).await;
@@ -111,7 +119,7 @@ async fn no_signature_is_logged() {
         .map(|(_, signature)| signature.to_owned())
         .collect();
     assert!(signatures.len() >= 6, "{signatures:?}");
-    let secrets = [ACCOUNT_KEY, CANARY_KEY, "SharedKey", "canary-signature"];
+    let secrets = [ACCOUNT_KEY, CANARY_KEY, "SharedKey", "canary-signature", "canary-password"];
     for secret in signatures.iter().map(String::as_str).chain(secrets) {
         assert!(!text.contains(secret), "{secret} is logged");
     }

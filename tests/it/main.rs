@@ -21,6 +21,7 @@ mod azure_faults;
 mod azure_keys;
 mod intake_http;
 mod log_hygiene;
+mod proxies;
 
 mod check_config_cli;
 mod checkpoints_cli;

@@ -299,7 +299,7 @@ fn from_azure(operation: Operation, error: azure_core::Error) -> Failure {
 
 fn from_http(error: HttpError) -> Failure {
     match error.kind {
-        HttpErrorKind::Connect | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
+        HttpErrorKind::Connect | HttpErrorKind::Proxy | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
             Failure { kind: StorageErrorKind::Transient, source: Some(error.into()) }
         }
         // The kind's text says it all, with the way out; what lies below it stays the source.

@@ -7,6 +7,7 @@ pub(crate) mod examples;
 pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod processes;
+pub(crate) mod proxy;
 pub(crate) mod scripted_server;
 pub(crate) mod tls;
 pub(crate) mod wait;
