@@ -129,7 +129,7 @@ pub enum StorageErrorKind {
         /// The way out, for people.
         advice: String,
     },
-    /// 429 or 503.
+    /// 429 or 503, or a 500 that says when to come back.
     #[error("the storage server asks to slow down")]
     Throttled {
         /// `Retry-After`, where the server sent it.

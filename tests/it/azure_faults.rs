@@ -163,6 +163,24 @@ async fn lasting_faults_are_told() {
         .await;
 }
 
+/// Scenario: the server is overloaded with one request under way; then four reads come at once, and it is silent.
+/// Guarantees: one of them is sent; the others wait for their turn.
+#[tokio::test]
+async fn an_overloaded_server_gets_fewer_requests_at_once() {
+    for busy in [429, 500, 503] {
+        let server = ScriptedServer::start(vec![
+            Step::answer(busy, &[DATE, ("Retry-After", "60")], ""),
+            Step::Silence,
+        ])
+        .await;
+        let account = account(&server);
+        read(&account).await.unwrap_err();
+        let reads = async { tokio::join!(read(&account), read(&account), read(&account), read(&account)) };
+        tokio::time::timeout(Duration::from_millis(500), reads).await.unwrap_err();
+        assert_eq!(server.requests().len(), 2, "{busy}");
+    }
+}
+
 /// Scenario: answers that another try at once would not mend. Guarantees: one request, and the kind that the caller
 /// acts on.
 #[tokio::test]

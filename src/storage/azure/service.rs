@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{
     keys::{AccountKey, Keys, Signer},
+    pace::{Load, Pace},
     status::{self, Operation},
     transport::{Refusal, Transport},
 };
@@ -70,8 +71,15 @@ impl From<StorageErrorKind> for Failure {
 
 impl Failure {
     fn may_be_the_key(&self) -> bool {
-        let refusal = self.source.as_ref().and_then(|source| source.downcast_ref::<Refusal>());
-        refusal.is_some_and(status::may_be_the_key)
+        self.refusal().is_some_and(status::may_be_the_key)
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.source.as_ref().and_then(|source| source.downcast_ref::<Refusal>())
+    }
+
+    fn load(&self) -> Load {
+        if self.refusal().is_some_and(status::is_overload) { Load::Throttled } else { Load::Unknown }
     }
 
     /// Whether only a server that took the signature answers so.
@@ -96,6 +104,7 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Service {
     keys: Keys,
+    pace: Pace,
     transport: Transport,
     context: Context,
 }
@@ -111,7 +120,7 @@ impl Service {
         let keys = Keys::new(account, transport.clone(), account_key, secondary_key);
         let mut context = Context::new();
         context.insert(ServiceType::Blob);
-        Self { keys, transport, context }
+        Self { keys, pace: Pace::new(), transport, context }
     }
 
     /// See [`crate::storage::Account::clock_skew`].
@@ -163,7 +172,18 @@ impl Service {
         }
     }
 
+    /// One request, when it is its turn.
     async fn attempt(&self, query: &Query, signer: &Signer) -> Result<Answer, Failure> {
+        let turn = self.pace.turn().await;
+        let result = self.exchange(query, signer).await;
+        turn.end(match &result {
+            Ok(_) => Load::Fine,
+            Err(failure) => failure.load(),
+        });
+        result
+    }
+
+    async fn exchange(&self, query: &Query, signer: &Signer) -> Result<Answer, Failure> {
         let method = match query.operation {
             Operation::Head => Method::Head,
             Operation::ListContainers | Operation::ListBlobs | Operation::Read => Method::Get,

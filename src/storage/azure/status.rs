@@ -50,7 +50,8 @@ pub(super) fn classify(operation: Operation, refusal: &Refusal) -> StorageErrorK
         (409, _) => StorageErrorKind::Conflict { code: code_or_status() },
         (412, _) => StorageErrorKind::Changed,
         (416, _) => StorageErrorKind::PastEnd,
-        (429 | 503, _) => StorageErrorKind::Throttled { retry_after: refusal.retry_after },
+        (429 | 503, _) => throttled(refusal),
+        (500, _) if refusal.retry_after.is_some() => throttled(refusal),
         (408 | 500..=599, _) => StorageErrorKind::Transient,
         (status @ 300..=399, _) => {
             let target = refusal.redirect_host.as_ref().map_or(String::new(), |host| format!(" to {host}"));
@@ -65,6 +66,15 @@ pub(super) fn classify(operation: Operation, refusal: &Refusal) -> StorageErrorK
             StorageErrorKind::Other(format!("the storage server refuses the request (status {status})"))
         }
     }
+}
+
+fn throttled(refusal: &Refusal) -> StorageErrorKind {
+    StorageErrorKind::Throttled { retry_after: refusal.retry_after }
+}
+
+/// Whether the server has more to do than it can: fewer requests at once are what helps.
+pub(super) fn is_overload(refusal: &Refusal) -> bool {
+    matches!(refusal.status, 429 | 500 | 503)
 }
 
 /// Whether another account key could have been taken. Only codes that are surely about something else are left out:

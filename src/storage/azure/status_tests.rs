@@ -79,8 +79,8 @@ fn every_answer_of_every_operation() {
         (416, None, same("past end"), false),
         (418, Some("Teapot"), same("other"), false),
         (429, None, same("throttled"), false),
-        (500, Some("InternalError"), same("transient"), false),
-        (500, Some("OperationTimedOut"), same("transient"), false),
+        (500, Some("InternalError"), same("throttled"), false),
+        (500, Some("OperationTimedOut"), same("throttled"), false),
         (502, None, same("transient"), false),
         (503, Some("ServerBusy"), same("throttled"), false),
         (503, None, same("throttled"), false),
@@ -90,7 +90,11 @@ fn every_answer_of_every_operation() {
         let found = OPERATIONS.map(|operation| name(&classify(operation, &refusal)));
         assert_eq!(found, expected, "{status} {code:?}");
         assert_eq!(may_be_the_key(&refusal), is_key_tried, "{status} {code:?}");
+        assert_eq!(is_overload(&refusal), expected == same("throttled"), "{status} {code:?}");
     }
+    let without_wish = Refusal { retry_after: None, ..refusal(500, Some("InternalError")) };
+    assert_eq!(classify(Operation::Read, &without_wish), StorageErrorKind::Transient);
+    assert!(is_overload(&without_wish));
 }
 
 /// Scenario: answers that nothing but a person can mend. Guarantees: the text names the code or status and the way out.
