@@ -167,7 +167,8 @@ impl<'a> SourceRun<'a> {
         for (unit, storage) in self.intakes.iter().zip(handles) {
             let lane = Arc::new(self.lane(container, unit, storage).await?);
             let watch = lanes.is_empty().then(|| {
-                SourceWatch::new(self.metrics.source(&self.settings.name), self.settings.poll_interval)
+                let metrics = self.metrics.source(&self.settings.name);
+                SourceWatch::new(metrics, Arc::clone(&self.account), self.settings.poll_interval)
             });
             lanes.push(LaneRun {
                 source: self.settings.name.clone(),

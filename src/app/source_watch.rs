@@ -1,6 +1,6 @@
 //! What the listings of a source say about the source itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use crate::{
         PassError, PassReport,
         alarms::{Change, SilenceAlarm},
     },
-    storage::StorageErrorKind,
+    storage::{Account, StorageErrorKind},
     telemetry::{labels::StorageTrouble, metrics::SourceMetrics},
 };
 
@@ -18,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct SourceWatch {
     metrics: SourceMetrics,
+    account: Arc<dyn Account>,
     silence: SilenceAlarm,
     /// The newest change that a listing ever showed.
     newest_change: Option<DateTime<Utc>>,
@@ -25,12 +26,15 @@ pub(super) struct SourceWatch {
 
 impl SourceWatch {
     /// For a source that is polled so often.
-    pub(super) fn new(metrics: SourceMetrics, poll_interval: Duration) -> Self {
-        Self { metrics, silence: SilenceAlarm::new(poll_interval), newest_change: None }
+    pub(super) fn new(metrics: SourceMetrics, account: Arc<dyn Account>, poll_interval: Duration) -> Self {
+        Self { metrics, account, silence: SilenceAlarm::new(poll_interval), newest_change: None }
     }
 
     /// Looks at what a pass showed. One that could not list says nothing about silence.
     pub(super) fn look(&mut self, source: &str, report: &PassReport) {
+        // The gauge is this machine's clock minus the server's.
+        let skew = self.account.clock_skew().map(|ahead| -ahead.as_seconds_f64());
+        self.metrics.clock_skew.set(skew);
         for error in &report.errors {
             if let PassError::Storage(error) = error {
                 self.metrics.storage_failed(trouble(&error.kind));
@@ -54,6 +58,8 @@ impl SourceWatch {
 fn trouble(kind: &StorageErrorKind) -> StorageTrouble {
     match kind {
         StorageErrorKind::Changed => StorageTrouble::Changed,
+        StorageErrorKind::Conflict { .. } => StorageTrouble::Conflict,
+        StorageErrorKind::Archived => StorageTrouble::Archived,
         StorageErrorKind::BlobNotFound => StorageTrouble::BlobNotFound,
         StorageErrorKind::ContainerNotFound => StorageTrouble::ContainerNotFound,
         StorageErrorKind::Denied { .. } => StorageTrouble::Denied,

@@ -50,6 +50,9 @@ pub enum HttpErrorKind {
     /// No connection: name resolution, refusal, time-out while connecting, TLS without a common ground.
     #[error("the server cannot be connected to")]
     Connect,
+    /// No connection, where there is a proxy between: it cannot be reached, refuses, or cannot reach the server.
+    #[error("the server cannot be connected to through the proxy; check `proxy`, and what it lets through")]
+    Proxy,
     /// The server's certificate is not trusted, expired, or for another name.
     #[error(
         "the server's certificate is refused; if its authority is a private one, name that authority's certificate \
@@ -73,6 +76,19 @@ pub enum HttpErrorKind {
 impl HttpError {
     pub(super) fn new(kind: HttpErrorKind) -> Self {
         Self { kind, source: None }
+    }
+
+    /// The same error of a client that goes through a proxy.
+    pub(super) fn behind_proxy(self) -> Self {
+        match self.kind {
+            HttpErrorKind::Connect => Self { kind: HttpErrorKind::Proxy, ..self },
+            HttpErrorKind::Proxy
+            | HttpErrorKind::Certificate
+            | HttpErrorKind::Timeout
+            | HttpErrorKind::Closed
+            | HttpErrorKind::TooLarge
+            | HttpErrorKind::Other => self,
+        }
     }
 
     /// What lies beneath, for a caller that says what the kind says in its own words.

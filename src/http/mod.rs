@@ -4,6 +4,7 @@
 //! from the environment, and never puts a URL into an error: URLs can carry secrets.
 
 mod error;
+mod proxy;
 mod roots;
 
 use std::{mem, time::Duration};
@@ -14,6 +15,7 @@ use futures_util::{Stream, TryStreamExt};
 use rustls::crypto::ring;
 
 pub use error::{HttpError, HttpErrorKind, SetupError};
+pub use proxy::{NotAProxy, Proxy};
 
 /// An idle connection is closed before the usual servers and balancers close it: a request that is sent into a
 /// closing connection fails.
@@ -27,6 +29,8 @@ const USER_AGENT: &str = concat!("flowlogd/", env!("CARGO_PKG_VERSION"));
 pub struct Config {
     /// PEM certificates to trust in addition to the system's.
     pub extra_roots_pem: Option<Vec<u8>>,
+    /// The proxy that every request goes through; `None`: straight to the server, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// Longest time to connect, TLS included.
     pub connect_timeout: Duration,
     /// Longest silence while an answer is read.
@@ -39,6 +43,7 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: reqwest::Client,
+    has_proxy: bool,
 }
 
 impl Client {
@@ -68,8 +73,13 @@ impl Client {
         if let Some(total_timeout) = config.total_timeout {
             builder = builder.timeout(total_timeout);
         }
+        if let Some(proxy) = &config.proxy {
+            let proxy = reqwest::Proxy::all(proxy.reveal().clone())
+                .map_err(|error| SetupError::Client(error.without_url().into()))?;
+            builder = builder.proxy(proxy);
+        }
         let inner = builder.build().map_err(|error| SetupError::Client(error.without_url().into()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, has_proxy: config.proxy.is_some() })
     }
 
     /// Sends a request and waits for the head of the answer, whatever its status.
@@ -78,7 +88,11 @@ impl Client {
     /// [`HttpError`] where there is no answer.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(HttpError::from_reqwest)?;
-        let mut response = self.inner.execute(request).await.map_err(HttpError::from_reqwest)?;
+        let executed = self.inner.execute(request).await;
+        let mut response = executed.map_err(|error| {
+            let error = HttpError::from_reqwest(error);
+            if self.has_proxy { error.behind_proxy() } else { error }
+        })?;
         let headers = mem::take(response.headers_mut());
         Ok(Response { status: response.status(), headers, body: response })
     }
@@ -132,6 +146,7 @@ mod tests {
         let ten_seconds = Duration::from_secs(10);
         Client::new(&Config {
             extra_roots_pem: None,
+            proxy: None,
             connect_timeout: ten_seconds,
             read_timeout: ten_seconds,
             total_timeout: Some(ten_seconds),

@@ -13,11 +13,37 @@ impl Secret {
         Self(text)
     }
 
+    /// The secret that a file holds, without the one line end that editors and `echo` add.
+    ///
+    /// # Errors
+    /// [`NotASecret`] where the bytes are no text, or nothing is left of them.
+    pub fn from_file(bytes: Vec<u8>) -> Result<Self, NotASecret> {
+        let mut text = String::from_utf8(bytes).map_err(|_| NotASecret::NotText)?;
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+        if text.is_empty() { Err(NotASecret::Empty) } else { Ok(Self(text)) }
+    }
+
     /// The secret itself, for the one place that signs or sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// A file holds no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotASecret {
+    /// Bytes that are no text.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// Nothing, or a line end alone.
+    #[error("is empty")]
+    Empty,
 }
 
 impl fmt::Debug for Secret {

@@ -1,31 +1,26 @@
 //! From the schema to the configurations of the components: ranges, addresses, certificates. Pure but for reading the
 //! certificates that the settings name.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::{Host, Url};
 
 use super::{
     Admin, Globs, Limits, Settings, Source, Storage,
+    check_account::check_account,
     check_intake::check_intake,
     error::{Report, SettingsError},
     key_path::KeyPath,
     schema::{self, Schema},
 };
 use crate::{
-    flowlog::FLOW_LOG_CONTAINERS,
-    http,
-    pipeline::filter::check_glob,
-    storage::{azure, directory},
+    flowlog::FLOW_LOG_CONTAINERS, http, model::Secret, pipeline::filter::check_glob, storage::directory,
     telemetry,
 };
 
 /// A connection that takes longer is not coming: a healthy one needs two round trips, TLS included.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Storage answers stream; a minute without a byte is a dead connection, however large the range.
-const STORAGE_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Polls closer together than this only load the account: the vendor writes once a minute.
 const SHORTEST_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// More readers than this only queue for the two or three cores that such a host has.
@@ -33,11 +28,16 @@ const MOST_PARALLEL_BLOBS: u64 = 64;
 /// With less, not even one range can be read and one batch be sent.
 const LEAST_MEMORY: usize = 4 * 1024 * 1024;
 
-/// Checks everything; what is wrong goes into the report, and so into the error.
-pub(super) fn check(schema: Schema, mut report: Report) -> Result<Settings, SettingsError> {
+/// Checks everything; what is wrong goes into the report, and so into the error. `files` are those that secrets came
+/// from.
+pub(super) fn check(
+    schema: Schema,
+    files: &BTreeMap<KeyPath, PathBuf>,
+    mut report: Report,
+) -> Result<Settings, SettingsError> {
     let mut sources = Vec::new();
     for (name, source) in schema.sources {
-        sources.extend(check_source(name, source, &mut report));
+        sources.extend(check_source(name, source, files, &mut report));
     }
     let mut intakes = Vec::new();
     for (name, intake) in schema.intakes {
@@ -51,7 +51,12 @@ pub(super) fn check(schema: Schema, mut report: Report) -> Result<Settings, Sett
     Ok(Settings { state_dir: schema.state_dir, sources, intakes, limits, admin, log })
 }
 
-fn check_source(name: String, source: schema::Source, report: &mut Report) -> Option<Source> {
+fn check_source(
+    name: String,
+    source: schema::Source,
+    files: &BTreeMap<KeyPath, PathBuf>,
+    report: &mut Report,
+) -> Option<Source> {
     let table = KeyPath::new(["sources", &name]);
     let poll_interval = source.poll_interval.0;
     if poll_interval < SHORTEST_POLL_INTERVAL {
@@ -87,7 +92,7 @@ fn check_source(name: String, source: schema::Source, report: &mut Report) -> Op
                 container: source.container.unwrap_or_default(),
             })
         }
-        None => Storage::Azure(check_account(&table, source, report)?),
+        None => Storage::Azure(check_account(&table, source, files, report)?),
     };
     Some(Source { name, storage, container, poll_interval, start, seal_after, revisit, retention, filter })
 }
@@ -121,72 +126,6 @@ fn have_container_in_common(left: &Source, right: &Source) -> bool {
     };
     let right_containers = containers(right);
     account(left) == account(right) && containers(left).iter().any(|name| right_containers.contains(name))
-}
-
-fn check_account(table: &KeyPath, source: schema::Source, report: &mut Report) -> Option<azure::Config> {
-    let is_name_of = |name: &str, letters: fn(char) -> bool, longest: usize| {
-        (3..=longest).contains(&name.len()) && name.chars().all(letters)
-    };
-    let is_word_letter = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    match &source.account {
-        None => report.reject(
-            &table.child("account"),
-            "is missing",
-            "name the storage account, or a directory that holds a copy of a container",
-        ),
-        Some(account) if !is_name_of(account, is_word_letter, 24) => report.reject(
-            &table.child("account"),
-            "is not the name of a storage account",
-            "give its 3 to 24 lower-case letters and digits",
-        ),
-        Some(_) => {}
-    }
-    let is_container_letter =
-        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    if let Some(container) = &source.container
-        && !is_name_of(container, is_container_letter, 63)
-    {
-        let message = format!("\"{container}\" is not the name of a container");
-        report.reject(
-            &table.child("container"),
-            message,
-            "give its 3 to 63 lower-case letters, digits and hyphens",
-        );
-    }
-    match &source.account_key {
-        None => report.reject(
-            &table.child("account_key"),
-            "is missing",
-            format!(
-                "give account_key_file, {} or the credential {}.account_key",
-                table.child("account_key").variable(),
-                table.last()
-            ),
-        ),
-        Some(key) if BASE64.decode(key.reveal()).map_or(true, |bytes| bytes.is_empty()) => report.reject(
-            &table.child("account_key"),
-            "is not base64",
-            "copy key1 of the storage account's access keys, whole and without quotes or spaces",
-        ),
-        Some(_) => {}
-    }
-    let endpoint = source.endpoint.as_deref().and_then(|text| {
-        let key = table.child("endpoint");
-        let endpoint = check_url(&key, text, false, false, report)?;
-        Some(without_trailing_slash(endpoint))
-    });
-    let extra_roots_pem = source.ca_file.and_then(|path| check_roots(&table.child("ca_file"), path, report));
-    Some(azure::Config {
-        account: source.account?,
-        account_key: source.account_key?,
-        endpoint: endpoint?,
-        http: http::Config {
-            extra_roots_pem,
-            connect_timeout: CONNECT_TIMEOUT,
-            read_timeout: STORAGE_READ_TIMEOUT,
-            total_timeout: None,
-        },
-    })
 }
 
 /// An absolute URL: https, or plain http to this host or where it is allowed. The text is never repeated, for a URL
@@ -239,12 +178,6 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn without_trailing_slash(mut url: Url) -> Url {
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
-    url
-}
-
 /// The bytes of a PEM file that holds at least one certificate.
 pub(super) fn check_roots(key: &KeyPath, path: PathBuf, report: &mut Report) -> Option<Vec<u8>> {
     let bytes = match std::fs::read(&path) {
@@ -262,6 +195,21 @@ pub(super) fn check_roots(key: &KeyPath, path: PathBuf, report: &mut Report) -> 
     let message = format!("{} holds no PEM certificate, or a damaged one", path.display());
     report.reject(key, message, "name a file with -----BEGIN CERTIFICATE----- blocks");
     None
+}
+
+/// A proxy. The text is never repeated, for it may hold a password.
+pub(super) fn check_proxy(key: &KeyPath, text: &Secret, report: &mut Report) -> Option<http::Proxy> {
+    match http::Proxy::parse(text.reveal()) {
+        Ok(proxy) => Some(proxy),
+        Err(error) => {
+            report.reject(
+                key,
+                error.to_string(),
+                "write http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks for it",
+            );
+            None
+        }
+    }
 }
 
 /// Refuses a duration of zero.

@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     Intake, Sink,
-    check::{CONNECT_TIMEOUT, check_range, check_roots, check_url, require_positive},
+    check::{CONNECT_TIMEOUT, check_proxy, check_range, check_roots, check_url, require_positive},
     error::Report,
     key_path::KeyPath,
     schema::{self, HeaderText},
@@ -136,6 +136,7 @@ fn check_http(
         }
     };
     let extra_roots_pem = intake.ca_file.and_then(|path| check_roots(&table.child("ca_file"), path, report));
+    let proxy = intake.proxy.and_then(|text| check_proxy(&table.child("proxy"), &text, report));
     let protocol_config = if is_generic {
         let framing = match intake.framing {
             Some(schema::Framing::JsonArray) => HttpFraming::JsonArray,
@@ -158,6 +159,7 @@ fn check_http(
         },
         http: http::Config {
             extra_roots_pem,
+            proxy,
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: INTAKE_TIMEOUT,
             total_timeout: Some(INTAKE_TIMEOUT),

@@ -46,6 +46,11 @@ pub(super) fn defaults_for(written: &Layer) -> Layer {
     defaults
 }
 
+/// Where an account of the public cloud answers.
+pub(super) fn public_endpoint(account: &str) -> String {
+    format!("https://{account}.blob.core.windows.net")
+}
+
 fn set_default(key: &Key, path: KeyPath, variant: &str, defaults: &mut Layer) {
     if let Some(value) = key.default_for(variant).and_then(|text| key.kind.read(&text.into(), true).ok()) {
         defaults.set(path, value);
@@ -58,8 +63,7 @@ fn set_derived(table: &KeyPath, variant: &str, written: &Layer, defaults: &mut L
         AZURE => {
             let is_name = |text: &&str| text.chars().all(|letter| letter.is_ascii_alphanumeric());
             if let Some(account) = written.text(&table.child("account")).filter(is_name) {
-                let endpoint = format!("https://{account}.blob.core.windows.net");
-                defaults.set(table.child("endpoint"), endpoint.into());
+                defaults.set(table.child("endpoint"), public_endpoint(account).into());
             }
         }
         "sekoia" => {

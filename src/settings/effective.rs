@@ -11,6 +11,7 @@ use super::{
     values::Kind,
     without_query,
 };
+use crate::http;
 
 /// What stands for a secret.
 const HIDDEN: &str = "***";
@@ -65,6 +66,9 @@ fn shown(path: &KeyPath, value: &ValueKind) -> String {
     match (kind, value) {
         (Kind::Secret, _) => quoted(HIDDEN),
         (Kind::Url, ValueKind::String(url)) => quoted(&without_query(url)),
+        (Kind::Proxy, ValueKind::String(url)) => {
+            quoted(&http::Proxy::parse(url).map_or_else(|_| HIDDEN.to_owned(), |proxy| proxy.to_string()))
+        }
         (_, ValueKind::String(text)) => quoted(text),
         (_, ValueKind::Array(elements)) => {
             let words: Vec<String> = elements.iter().map(|element| shown(path, &element.kind)).collect();

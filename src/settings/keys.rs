@@ -71,8 +71,6 @@ const GENERIC: &[&str] = &["http"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
 
 const REMOVE: &str = "remove the key; flowlogd works as with its default";
-const ONE_KEY: &str = "remove the key and use account_key_file with the account's present key";
-const NO_PROXY: &str = "remove the key and let the host reach the endpoint directly";
 const NO_CLIENT_CERTIFICATE: &str =
     "remove the key, or put a TLS proxy that has the certificate before the intake";
 
@@ -82,14 +80,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("sources.*.account", Kind::Text),
     Key::new("sources.*.account_key", Kind::Secret).only(AZURE),
     Key::new("sources.*.account_key_file", Kind::Path).only(AZURE),
-    Key::new("sources.*.connection_string", Kind::Secret).only(AZURE).later(
-        "give its AccountName as account, its AccountKey as account_key_file and its BlobEndpoint as endpoint",
-    ),
-    Key::new("sources.*.connection_string_file", Kind::Path).only(AZURE).later(
-        "give its AccountName as account, its AccountKey as account_key_file and its BlobEndpoint as endpoint",
-    ),
-    Key::new("sources.*.secondary_key", Kind::Secret).only(AZURE).later(ONE_KEY),
-    Key::new("sources.*.secondary_key_file", Kind::Path).only(AZURE).later(ONE_KEY),
+    Key::new("sources.*.connection_string", Kind::Secret).only(AZURE),
+    Key::new("sources.*.connection_string_file", Kind::Path).only(AZURE),
+    Key::new("sources.*.secondary_key", Kind::Secret).only(AZURE),
+    Key::new("sources.*.secondary_key_file", Kind::Path).only(AZURE),
     Key::new("sources.*.container", Kind::Text),
     Key::new("sources.*.endpoint", Kind::Url).only(AZURE),
     Key::new("sources.*.directory", Kind::Path).only(&["directory"]),
@@ -101,9 +95,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("sources.*.include", Kind::Texts).defaults(&[("", "*")]),
     Key::new("sources.*.exclude", Kind::Texts).defaults(&[("", "")]),
     Key::new("sources.*.ca_file", Kind::Path).only(AZURE),
-    Key::new("sources.*.proxy", Kind::Url).only(AZURE).later(NO_PROXY),
+    Key::new("sources.*.proxy", Kind::Proxy).only(AZURE),
     Key::new("intakes.*.protocol", Kind::Choice(PROTOCOLS)),
-    Key::new("intakes.*.region", Kind::Choice(&["fra1", "fra2", "mco1", "uae1", "usa1", "sgp1"])).only(SEKOIA),
+    Key::new("intakes.*.region", Kind::Choice(&["fra1", "fra2", "mco1", "uae1", "usa1", "sgp1"]))
+        .only(SEKOIA),
     Key::new("intakes.*.url", Kind::Url).only(OVER_HTTPS),
     Key::new("intakes.*.intake_key", Kind::Secret).only(SEKOIA),
     Key::new("intakes.*.intake_key_file", Kind::Path).only(SEKOIA),
@@ -111,7 +106,9 @@ pub(super) const KEYS: &[Key] = &[
         .defaults(&[("sekoia", "flow"), ("", "ecs")]),
     Key::new("intakes.*.enrich", Kind::Boolean).defaults(&[("", "true")]),
     Key::new("intakes.*.provenance", Kind::Boolean).defaults(&[("", "false")]),
-    Key::new("intakes.*.compression", Kind::Choice(&["gzip", "none"])).only(OVER_HTTPS).defaults(&[("", "gzip")]),
+    Key::new("intakes.*.compression", Kind::Choice(&["gzip", "none"]))
+        .only(OVER_HTTPS)
+        .defaults(&[("", "gzip")]),
     Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[("sekoia", "4MB"), ("", "1MB")]),
     Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[("sekoia", "10000"), ("", "5000")]),
     Key::new("intakes.*.batch.max_age", Kind::Period).defaults(&[("", "5s")]),
@@ -120,7 +117,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.ca_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.client_cert_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
     Key::new("intakes.*.client_key_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
-    Key::new("intakes.*.proxy", Kind::Url).only(OVER_HTTPS).later(NO_PROXY),
+    Key::new("intakes.*.proxy", Kind::Proxy).only(OVER_HTTPS),
     Key::new("intakes.*.allow_http", Kind::Boolean).only(OVER_HTTPS).defaults(&[("", "false")]),
     Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
         .only(GENERIC)

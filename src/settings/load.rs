@@ -56,7 +56,7 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
     report = report.into_result()?;
 
     let shown = merged.clone();
-    let n_credentials = secrets::resolve(&mut merged, environment, &mut report);
+    let resolved = secrets::resolve(&mut merged, environment, &mut report);
     report = report.into_result()?;
     let effective = effective_toml(&shown, &merged);
 
@@ -65,8 +65,8 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
             Ok(schema) => schema,
             Err(error) => return Err(unfit(report, &error)),
         };
-    let settings = check(schema, report)?;
-    let origin = describe_origin(file_path.as_deref(), n_variables, n_credentials);
+    let settings = check(schema, &resolved.files, report)?;
+    let origin = describe_origin(file_path.as_deref(), n_variables, resolved.n_credentials);
     Ok(Loaded { settings, origin, effective })
 }
 

@@ -1,6 +1,7 @@
 //! F6: what the user writes, checked into the configurations of the components.
 
 mod check;
+mod check_account;
 mod check_intake;
 mod defaults;
 mod effective;
@@ -82,6 +83,7 @@ pub struct Globs {
 
 /// What kind of storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are as many as tables in the settings")]
 pub enum Storage {
     /// An Azure storage account.
     Azure(azure::Config),

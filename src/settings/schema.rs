@@ -37,6 +37,12 @@ pub(super) struct Source {
     /// Its key.
     #[serde(default, deserialize_with = "secret")]
     pub account_key: Option<Secret>,
+    /// Account, key and endpoint in one.
+    #[serde(default, deserialize_with = "secret")]
+    pub connection_string: Option<Secret>,
+    /// The key to try when the first is refused.
+    #[serde(default, deserialize_with = "secret")]
+    pub secondary_key: Option<Secret>,
     /// Container; else whichever of the vendor's spellings exists.
     pub container: Option<String>,
     /// Blob endpoint.
@@ -59,6 +65,9 @@ pub(super) struct Source {
     pub exclude: Vec<String>,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
+    /// The proxy to go through; it may hold a password.
+    #[serde(default, deserialize_with = "secret")]
+    pub proxy: Option<Secret>,
 }
 
 /// `[intakes.NAME]`.
@@ -91,6 +100,9 @@ pub(super) struct Intake {
     pub requests_per_second: Option<u64>,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
+    /// The proxy to go through; it may hold a password.
+    #[serde(default, deserialize_with = "secret")]
+    pub proxy: Option<Secret>,
     /// Plain http to other hosts than this one.
     pub allow_http: Option<bool>,
     /// http: layout of the body.

@@ -114,6 +114,8 @@ pub(super) enum Kind {
     Path,
     /// An absolute URL; its query is not shown.
     Url,
+    /// The URL of a proxy; user and password in it are not shown.
+    Proxy,
     /// A key, token or password, or a text that may hold one: never shown, taken letter for letter.
     Secret,
     /// See [`Period`].
@@ -141,7 +143,7 @@ impl Kind {
         let text = if let ValueKind::String(text) = value { Some(text.as_str()) } else { None };
         let plain_text = text.filter(|_| from_text);
         match self {
-            Self::Text | Self::Path | Self::Url | Self::Secret => {
+            Self::Text | Self::Path | Self::Url | Self::Proxy | Self::Secret => {
                 text_value(text.filter(|word| !word.is_empty()))
             }
             Self::Address => text_value(text),
@@ -167,7 +169,7 @@ impl Kind {
 
     /// Whether a message may repeat what was found.
     pub(super) fn may_be_shown(self) -> bool {
-        !matches!(self, Self::Secret | Self::Url)
+        !matches!(self, Self::Secret | Self::Url | Self::Proxy)
     }
 }
 

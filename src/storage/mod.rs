@@ -8,7 +8,7 @@ use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{BlobName, BlobVersion, ETag, Origin};
 
@@ -26,6 +26,12 @@ pub trait Account: Send + Sync + fmt::Debug {
 
     /// A handle on one container. Makes no request: whether the container exists shows at the first listing.
     fn container(&self, name: &str) -> Arc<dyn BlobStore>;
+
+    /// How far the server's clock was ahead of this machine's at the last answer that had a date; `None` where there
+    /// was none yet, or is no server.
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        None
+    }
 }
 
 /// One container's blobs.
@@ -94,9 +100,21 @@ pub struct StorageError {
 /// What a failed storage operation means for its caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StorageErrorKind {
-    /// 412 or 409: the blob has another version than the one asked for.
+    /// 412: the blob has another version than the one asked for.
     #[error("the blob has changed since it was listed")]
     Changed,
+    /// 409: what is asked for cannot be done at this moment; the next pass may find it otherwise.
+    #[error("the storage server is busy with the blob or its container ({code}); the next pass asks again")]
+    Conflict {
+        /// `x-ms-error-code`, or the status where there is none.
+        code: String,
+    },
+    /// The blob's tier cannot be read.
+    #[error(
+        "the blob is in the archive tier, where it cannot be read: rehydrate it to the hot, cool or cold tier, and \
+         keep the account's lifecycle rules from archiving flow logs"
+    )]
+    Archived,
     /// 404 on a blob.
     #[error("the blob is gone")]
     BlobNotFound,
@@ -111,7 +129,7 @@ pub enum StorageErrorKind {
         /// The way out, for people.
         advice: String,
     },
-    /// 429 or 503.
+    /// 429 or 503, or a 500 that says when to come back.
     #[error("the storage server asks to slow down")]
     Throttled {
         /// `Retry-After`, where the server sent it.

@@ -52,9 +52,13 @@ label! {
 
 label! {
     /// Why an operation of the storage failed.
-    StorageTrouble: 9 {
+    StorageTrouble: 11 {
         /// The blob has another version.
         Changed = "changed",
+        /// 409.
+        Conflict = "conflict",
+        /// The blob is in the archive tier.
+        Archived = "archived",
         /// The blob is gone.
         BlobNotFound = "blob_not_found",
         /// The container does not exist.

@@ -1,6 +1,6 @@
 //! The Azure adapter against answers that no healthy server gives: each fault, and what the caller is told of it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use flowlogd::{
     http,
@@ -23,10 +23,12 @@ const KEY: &str = "Y2FuYXJ5";
 fn config(endpoint: &str) -> azure::Config {
     azure::Config {
         account: "testaccount".to_owned(),
-        account_key: Secret::new(KEY.to_owned()),
+        account_key: Secret::new(KEY.to_owned()).into(),
+        secondary_key: None,
         endpoint: Url::parse(endpoint).unwrap(),
         http: http::Config {
             extra_roots_pem: None,
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             total_timeout: None,
@@ -71,6 +73,12 @@ fn page_with(end: &str) -> Step {
 
 fn status(status: u16, code: &str) -> Step {
     Step::answer(status, &[DATE, ("x-ms-error-code", code)], "<Error>canary body</Error>")
+}
+
+/// A refusal from a server whose clock is `ahead` of this machine's.
+fn refused_now(code: &str, ahead: Duration) -> Step {
+    let date = httpdate::fmt_http_date(SystemTime::now() + ahead);
+    Step::answer(403, &[("Date", &date), ("x-ms-error-code", code)], "<Error>canary body</Error>")
 }
 
 /// An error with all of its causes.
@@ -155,6 +163,24 @@ async fn lasting_faults_are_told() {
         .await;
 }
 
+/// Scenario: the server is overloaded with one request under way; then four reads come at once, and it is silent.
+/// Guarantees: one of them is sent; the others wait for their turn.
+#[tokio::test]
+async fn an_overloaded_server_gets_fewer_requests_at_once() {
+    for busy in [429, 500, 503] {
+        let server = ScriptedServer::start(vec![
+            Step::answer(busy, &[DATE, ("Retry-After", "60")], ""),
+            Step::Silence,
+        ])
+        .await;
+        let account = account(&server);
+        read(&account).await.unwrap_err();
+        let reads = async { tokio::join!(read(&account), read(&account), read(&account), read(&account)) };
+        tokio::time::timeout(Duration::from_millis(500), reads).await.unwrap_err();
+        assert_eq!(server.requests().len(), 2, "{busy}");
+    }
+}
+
 /// Scenario: answers that another try at once would not mend. Guarantees: one request, and the kind that the caller
 /// acts on.
 #[tokio::test]
@@ -167,7 +193,9 @@ async fn final_answers_are_not_retried() {
     };
     check(status(404, "BlobNotFound"), StorageErrorKind::BlobNotFound).await;
     check(status(404, "ContainerNotFound"), StorageErrorKind::ContainerNotFound).await;
-    check(status(409, "BlobBeingWritten"), StorageErrorKind::Changed).await;
+    let busy = StorageErrorKind::Conflict { code: "BlobBeingWritten".to_owned() };
+    check(status(409, "BlobBeingWritten"), busy).await;
+    check(status(409, "BlobArchived"), StorageErrorKind::Archived).await;
     check(status(412, "ConditionNotMet"), StorageErrorKind::Changed).await;
     check(status(416, "InvalidRange"), StorageErrorKind::PastEnd).await;
     let other_version = [DATE, ("Content-Range", "bytes 2-7/10"), ("ETag", "\"v2\"")];
@@ -182,8 +210,13 @@ async fn final_answers_are_not_retried() {
         assert_eq!(server.requests().len(), 1, "{step:?}");
     };
     check_text(
-        status(403, "AuthenticationFailed"),
+        refused_now("AuthenticationFailed", Duration::ZERO),
         "access denied (status 403, AuthenticationFailed): check the account key",
+    )
+    .await;
+    check_text(
+        refused_now("AuthenticationFailed", Duration::from_secs(20 * 60 + 30)),
+        "access denied (status 403, AuthenticationFailed): this machine's clock is 20 minutes behind the server's",
     )
     .await;
     check_text(status(403, "AuthorizationFailure"), "firewall").await;
@@ -207,8 +240,25 @@ async fn redirects_are_refused() {
         let server =
             ScriptedServer::start(vec![Step::answer(redirect, &[DATE, ("Location", &location)], "")]).await;
         let error = read(&account(&server)).await.unwrap_err();
-        assert!(error.to_string().contains("redirect refused"), "{error}");
+        assert!(error.to_string().contains("redirect to 127.0.0.1 refused"), "{error}");
         assert_eq!((server.requests().len(), other.requests().len()), (1, 0));
+    }
+}
+
+/// Scenario: no answer yet, then one from a server whose clock is an hour ahead, then one without a date. Guarantees:
+/// the difference is known from the first dated answer on, whatever its status.
+#[tokio::test]
+async fn the_clocks_difference_is_known() {
+    let undated = Step::answer(404, &[("x-ms-error-code", "BlobNotFound")], "");
+    let server =
+        ScriptedServer::start(vec![refused_now("AuthorizationFailure", Duration::from_secs(3_600)), undated])
+            .await;
+    let account = account(&server);
+    assert_eq!(account.clock_skew(), None);
+    for _ in 0..2 {
+        read(&account).await.unwrap_err();
+        let minutes = account.clock_skew().unwrap().num_minutes();
+        assert!((59..=60).contains(&minutes), "{minutes}");
     }
 }
 
@@ -293,7 +343,7 @@ async fn requests_are_lean() {
 async fn unusable_settings_are_refused() {
     for key in ["not base64!", "canary==canary", ""] {
         let mut unusable = config("https://h");
-        unusable.account_key = Secret::new(key.to_owned());
+        unusable.account_key = Secret::new(key.to_owned()).into();
         let error = AzureAccount::new(unusable).unwrap_err();
         assert!(matches!(error, SetupError::Key { .. }), "{error:?}");
         assert!(!chain(&error).contains("canary"), "{error}");
@@ -310,7 +360,7 @@ async fn unusable_settings_are_refused() {
 #[tokio::test]
 async fn strangers_are_told_apart() {
     let mut wrong = azurite::shared().await.config();
-    wrong.account_key = Secret::new("d3Jvbmcga2V5".to_owned());
+    wrong.account_key = Secret::new("d3Jvbmcga2V5".to_owned()).into();
     let error = list(&AzureAccount::new(wrong).unwrap()).await.unwrap_err();
     assert!(matches!(error.kind, StorageErrorKind::Denied { .. }), "{error:?}");
     assert!(error.to_string().contains("account key"), "{error}");

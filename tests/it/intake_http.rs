@@ -46,6 +46,7 @@ fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig)
         compression: Compression::Gzip,
         http: http::Config {
             extra_roots_pem,
+            proxy: None,
             connect_timeout: minute,
             read_timeout: minute,
             total_timeout: Some(minute),

@@ -1,13 +1,9 @@
 //! No secret reaches a log, whatever the operator asks to be logged.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use flowlogd::{
-    http,
+    http::{self, Proxy},
     model::{BlobName, Secret},
     storage::{
         Account, BlobStore, ListQuery, StorageError,
@@ -17,53 +13,28 @@ use flowlogd::{
 };
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    EnvFilter,
     filter::{FilterExt, filter_fn},
-    fmt,
-    layer::SubscriberExt,
 };
 use url::Url;
 
 use crate::support::{
     azurite::{self, ACCOUNT_KEY},
     blob_writer::BlobWriter,
+    log::Log,
+    proxy::ForwardProxy,
     scripted_server::{ScriptedServer, Step},
 };
 
 /// All that an operator can ask for.
 const EVERYTHING: &str = "trace,azure_core=trace,azure_storage=trace,hyper=trace,reqwest=trace,rustls=trace";
 
-/// What was logged.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn unclamped(log: &Log) -> impl Subscriber + Send + Sync + use<> {
+    log.subscriber(EnvFilter::new(EVERYTHING))
 }
 
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn unclamped(&self) -> impl Subscriber + Send + Sync + use<> {
-        let log = self.clone();
-        let lines = fmt::layer().with_ansi(false).with_writer(move || log.clone());
-        Registry::default().with(lines.with_filter(EnvFilter::new(EVERYTHING)))
-    }
-
-    fn clamped(&self) -> impl Subscriber + Send + Sync + use<> {
-        let log = self.clone();
-        let lines = fmt::layer().with_ansi(false).with_writer(move || log.clone());
-        let filter = EnvFilter::new(EVERYTHING).and(filter_fn(clamp::is_allowed));
-        Registry::default().with(lines.with_filter(filter))
-    }
+fn clamped(log: &Log) -> impl Subscriber + Send + Sync + use<> {
+    log.subscriber(EnvFilter::new(EVERYTHING).and(filter_fn(clamp::is_allowed)))
 }
 
 /// Lists, looks at and reads what there is, and what there is not; logs each error as the pipeline does.
@@ -92,10 +63,12 @@ async fn refusing_server() -> ScriptedServer {
 fn account_at(server: &ScriptedServer, key: &str) -> AzureAccount {
     AzureAccount::new(azure::Config {
         account: "testaccount".to_owned(),
-        account_key: Secret::new(key.to_owned()),
+        account_key: Secret::new(key.to_owned()).into(),
+        secondary_key: None,
         endpoint: Url::parse(&server.url()).unwrap(),
         http: http::Config {
             extra_roots_pem: None,
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             total_timeout: None,
@@ -105,7 +78,8 @@ fn account_at(server: &ScriptedServer, key: &str) -> AzureAccount {
 }
 
 /// Scenario: everything is logged, of every library, while the storage adapter works against the real test server and
-/// against one that refuses it. Guarantees: neither account key nor signature is written. The same run without the
+/// against one that refuses it, directly and through a proxy. Guarantees: neither account key nor signature nor the proxy's
+/// password is written. The same run without the
 /// clamp does write signatures, so this test can see them.
 #[tokio::test]
 async fn no_signature_is_logged() {
@@ -113,25 +87,30 @@ async fn no_signature_is_logged() {
     let azurite = azurite::shared().await;
     BlobWriter::create(azurite, "hygiene").await.put("a", &[b"content"]).await;
     let refusing = refusing_server().await;
+    let proxy = ForwardProxy::start(None).await;
     let run = async || {
         exercise(&*azurite.account().container("hygiene")).await;
+        let mut proxied = azurite.config();
+        proxied.http.proxy = Some(Proxy::parse(&proxy.url("user:canary-password@")).unwrap());
+        let proxied = AzureAccount::new(proxied).unwrap();
+        exercise(&*proxied.container("hygiene")).await;
         let account = account_at(&refusing, CANARY_KEY);
         tracing::debug!(?account, config = ?azurite.config(), "debug output of what holds the key");
         exercise(&*account.container("hygiene")).await;
         account.containers("").await.unwrap_err();
     };
 
-    let unclamped = Log::default();
-    let guard = tracing::subscriber::set_default(unclamped.unclamped());
+    let everything = Log::default();
+    let guard = tracing::subscriber::set_default(unclamped(&everything));
     run().await;
     drop(guard);
-    assert!(unclamped.text().contains("SharedKey testaccount:"), "the unclamped log shows no signature");
+    assert!(everything.text().contains("SharedKey testaccount:"), "the unclamped log shows no signature");
 
-    let clamped = Log::default();
-    let guard = tracing::subscriber::set_default(clamped.clamped());
+    let allowed = Log::default();
+    let guard = tracing::subscriber::set_default(clamped(&allowed));
     run().await;
     drop(guard);
-    let text = clamped.text();
+    let text = allowed.text();
     assert!(
         text.contains("hyper_util") && text.contains("access denied (status 403, AuthenticationFailed)"),
         "{text}"
@@ -143,7 +122,7 @@ async fn no_signature_is_logged() {
         .map(|(_, signature)| signature.to_owned())
         .collect();
     assert!(signatures.len() >= 6, "{signatures:?}");
-    let secrets = [ACCOUNT_KEY, CANARY_KEY, "SharedKey", "canary-signature"];
+    let secrets = [ACCOUNT_KEY, CANARY_KEY, "SharedKey", "canary-signature", "canary-password"];
     for secret in signatures.iter().map(String::as_str).chain(secrets) {
         assert!(!text.contains(secret), "{secret} is logged");
     }

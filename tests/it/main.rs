@@ -21,8 +21,10 @@ mod admin;
 mod metrics;
 
 mod azure_faults;
+mod azure_keys;
 mod intake_http;
 mod log_hygiene;
+mod proxies;
 
 mod check_config_cli;
 mod checkpoints_cli;

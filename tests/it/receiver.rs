@@ -14,8 +14,13 @@ use crate::support::{
 fn client(receiver: &Receiver) -> http::Client {
     let extra_roots_pem = (receiver.url.scheme() == "https").then(|| receiver.ca_pem());
     let minute = Duration::from_secs(60);
-    let config =
-        http::Config { extra_roots_pem, connect_timeout: minute, read_timeout: minute, total_timeout: None };
+    let config = http::Config {
+        extra_roots_pem,
+        proxy: None,
+        connect_timeout: minute,
+        read_timeout: minute,
+        total_timeout: None,
+    };
     http::Client::new(&config).unwrap()
 }
 

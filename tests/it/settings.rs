@@ -1,5 +1,6 @@
 //! The settings, as users meet them.
 
+mod accounts;
 mod refused;
 
 use std::{collections::BTreeMap, path::Path};
@@ -7,6 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use expect_test::{Expect, expect};
 
 use flowlogd::{
+    http::Proxy,
     intake::http_intake::{Auth, ProtocolConfig},
     settings::{Loaded, Settings, SettingsError, Sink, Storage, load},
 };
@@ -221,7 +223,7 @@ fn variables_alone() {
 /// The account key and the intake key, or bearer token, that came out.
 fn secrets_of(settings: &Settings) -> (String, String) {
     let account_key = match &settings.sources.first().unwrap().storage {
-        Storage::Azure(config) => config.account_key.reveal().to_owned(),
+        Storage::Azure(config) => config.account_key.key.reveal().to_owned(),
         Storage::Directory(_) => String::new(),
     };
     let sent = match &settings.intakes.first().unwrap().sink {
@@ -386,6 +388,29 @@ fn addresses() {
             Storage::Directory(_) => panic!("not a directory"),
         }
     }
+}
+
+/// *Scenario*: proxies for both sides, one with user and password. *Guarantees*: each reaches the client of its own side
+/// whole, and is shown without user and password.
+#[test]
+fn proxies() {
+    let variables = [
+        ("FLOWLOGD__SOURCES__PROD__PROXY", "http://u:Y2FuYXJ5LTAwMDEyMzAw@proxy.example:3128"),
+        ("FLOWLOGD__INTAKES__OUT__PROXY", "http://10.0.0.1"),
+    ];
+    let loaded = load_text(GOOD, &variables).1.unwrap();
+    match (&loaded.settings.sources.first().unwrap().storage, &loaded.settings.intakes.first().unwrap().sink)
+    {
+        (Storage::Azure(storage), Sink::Http(intake)) => {
+            assert_eq!(storage.http.proxy, Some(Proxy::parse(variables[0].1).unwrap()));
+            assert_eq!(intake.http.proxy, Some(Proxy::parse(variables[1].1).unwrap()));
+        }
+        other => panic!("{other:?}"),
+    }
+    let printed = &loaded.effective;
+    assert!(printed.contains("proxy = \"http://***@proxy.example:3128\""), "{printed}");
+    assert!(printed.contains("proxy = \"http://10.0.0.1\""), "{printed}");
+    assert!(!format!("{loaded:?}").contains(CANARY), "{loaded:?}");
 }
 
 /// *Scenario*: the files that are shipped. *Guarantees*: each loads once its secrets are there.

@@ -27,9 +27,10 @@ const DOORS: [(&str, &[&str]); 7] = [
 /// Folders of `src` that start tasks.
 const SPAWNING: [&str; 1] = ["src/pipeline/"];
 
-/// Places of `src` that may hand blocking work to a thread: reading local files, writing stdout, compressing, opening
-/// the store.
-const BLOCKING: [&str; 4] = ["src/pipeline/", "src/storage/directory/", "src/intake/", "src/app/"];
+/// Places of `src` that may hand blocking work to a thread: reading local files and rotated keys, writing stdout,
+/// compressing, opening the store.
+const BLOCKING: [&str; 5] =
+    ["src/pipeline/", "src/storage/directory/", "src/storage/azure/keys.rs", "src/intake/", "src/app/"];
 
 /// The one place of the tests that may sleep: between two looks at a condition.
 const POLLING: &str = "tests/it/support/wait.rs";

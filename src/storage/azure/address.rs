@@ -122,6 +122,17 @@ mod tests {
         );
         check("http://127.0.0.1:10000/dev", "a", Some("http://127.0.0.1:10000/dev/logs/a"));
         check("http://127.0.0.1:10000/dev/", "a", Some("http://127.0.0.1:10000/dev/logs/a"));
+        for cloud in ["core.chinacloudapi.cn", "core.usgovcloudapi.net"] {
+            let endpoint = format!("https://acme.blob.{cloud}");
+            check(&endpoint, "a", Some(&format!("{endpoint}/logs/a")));
+        }
+        check(
+            "https://acme.privatelink.blob.core.windows.net/",
+            "a",
+            Some("https://acme.privatelink.blob.core.windows.net/logs/a"),
+        );
+        check("https://logs.example.com:8443/blobs", "a", Some("https://logs.example.com:8443/blobs/logs/a"));
+        check("http://[::1]:10000/acme/", "a", Some("http://[::1]:10000/acme/logs/a"));
         check("https://h?sig=1#f", "a", Some("https://h/logs/a"));
         check("https://h", "a b+c%20&d?e#f", Some("https://h/logs/a%20b%2Bc%2520%26d%3Fe%23f"));
         check("https://h", "\u{e9}//f", Some("https://h/logs/%C3%A9//f"));
@@ -141,6 +152,10 @@ mod tests {
         assert_eq!(
             address("http://h/dev").containers("", None).unwrap().as_str(),
             "http://h/dev/?comp=list&maxresults=5000"
+        );
+        assert_eq!(
+            address("https://acme.blob.core.usgovcloudapi.net").containers("", None).unwrap().as_str(),
+            "https://acme.blob.core.usgovcloudapi.net/?comp=list&maxresults=5000"
         );
     }
 }

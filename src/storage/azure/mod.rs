@@ -5,7 +5,10 @@
 //! and they send headers that some servers refuse.
 
 mod address;
+pub mod connection_string;
+mod keys;
 mod list_xml;
+mod pace;
 mod service;
 mod status;
 mod transport;
@@ -15,9 +18,10 @@ use std::{error::Error, fmt, ops::Range, sync::Arc};
 use async_trait::async_trait;
 use azure_core::headers::{self, Headers};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use url::Url;
 
+pub use keys::{AccountKey, KeyFile, KeyForm};
 pub use transport::{Refusal, Transport};
 
 use self::{
@@ -29,16 +33,18 @@ use self::{
 use super::{Account, BlobStore, ListPage, ListQuery, StorageError, StorageErrorKind};
 use crate::{
     http,
-    model::{BlobName, BlobVersion, ETag, Origin, Secret},
+    model::{BlobName, BlobVersion, ETag, Origin},
 };
 
-/// A storage account with its key.
+/// A storage account with its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Account name.
     pub account: String,
-    /// Account key, base64 as the portal shows it. Checked to be base64.
-    pub account_key: Secret,
+    /// Account key.
+    pub account_key: AccountKey,
+    /// The account's other key, tried when the server refuses the first.
+    pub secondary_key: Option<AccountKey>,
     /// Blob endpoint without a trailing slash: `https://ACCOUNT.blob.core.windows.net`, or path style
     /// `http://127.0.0.1:10000/devstoreaccount1`.
     pub endpoint: Url,
@@ -50,7 +56,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The account key is not what the portal shows.
-    #[error("the account key of `{account}` is not base64: copy it whole from the portal, with its `==`")]
+    #[error("an account key of `{account}` is not base64: copy it whole from the portal, with its `==`")]
     Key {
         /// Account name.
         account: String,
@@ -90,16 +96,15 @@ impl AzureAccount {
         let Some(address) = address else {
             return Err(SetupError::Endpoint { account });
         };
-        // Decoded as the SDK will decode it at each signature. An empty text is base64 too.
-        let is_key = azure_core::base64::decode(config.account_key.reveal()).is_ok_and(|key| !key.is_empty());
-        if !is_key {
+        let mut keys = std::iter::once(&config.account_key).chain(&config.secondary_key);
+        if !keys.all(|key| keys::is_key(&key.key)) {
             return Err(SetupError::Key { account });
         }
         let client = match http::Client::new(&config.http) {
             Ok(client) => client,
             Err(source) => return Err(SetupError::Http { account, source }),
         };
-        let service = Arc::new(Service::new(&account, &config.account_key, client));
+        let service = Arc::new(Service::new(&account, config.account_key, config.secondary_key, client));
         Ok(Self { account, service, address })
     }
 
@@ -147,6 +152,10 @@ impl Account for AzureAccount {
             service: Arc::clone(&self.service),
             address: self.address.clone(),
         })
+    }
+
+    fn clock_skew(&self) -> Option<TimeDelta> {
+        self.service.clock_skew()
     }
 }
 

@@ -2,27 +2,27 @@
 //!
 //! A retry is the whole operation again, its body included, with a new date and a new signature.
 
-use std::{error::Error, ops::Range, sync::Arc, time::Duration};
+use std::{error::Error, ops::Range, time::Duration};
 
 use azure_core::{
-    ClientOptions, Context, Method, Pipeline, RetryOptions, StatusCode, TransportOptions,
+    Context, Method, StatusCode,
     headers::{self, HeaderName, Headers},
 };
-use azure_storage::{
-    StorageCredentials,
-    clients::{ServiceType, finalize_request, new_pipeline_from_options},
-};
+use azure_storage::clients::{ServiceType, finalize_request};
 use bytes::{Bytes, BytesMut};
+use chrono::TimeDelta;
 use futures_util::StreamExt;
 use url::Url;
 
 use super::{
+    keys::{AccountKey, Keys, Signer},
+    pace::{Load, Pace},
     status::{self, Operation},
     transport::{Refusal, Transport},
 };
 use crate::{
     http::{Client, HttpError, HttpErrorKind},
-    model::{ETag, Secret},
+    model::ETag,
     retry::Backoff,
     storage::StorageErrorKind,
 };
@@ -69,22 +69,63 @@ impl From<StorageErrorKind> for Failure {
     }
 }
 
+impl Failure {
+    fn may_be_the_key(&self) -> bool {
+        self.refusal().is_some_and(status::may_be_the_key)
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.source.as_ref().and_then(|source| source.downcast_ref::<Refusal>())
+    }
+
+    fn load(&self) -> Load {
+        if self.refusal().is_some_and(status::is_overload) { Load::Throttled } else { Load::Unknown }
+    }
+
+    /// Whether only a server that took the signature answers so.
+    fn shows_that_the_key_is_taken(&self) -> bool {
+        match &self.kind {
+            StorageErrorKind::Changed
+            | StorageErrorKind::Conflict { .. }
+            | StorageErrorKind::Archived
+            | StorageErrorKind::BlobNotFound
+            | StorageErrorKind::ContainerNotFound
+            | StorageErrorKind::PastEnd
+            | StorageErrorKind::Truncated { .. } => true,
+            StorageErrorKind::Denied { .. }
+            | StorageErrorKind::Throttled { .. }
+            | StorageErrorKind::Transient
+            | StorageErrorKind::Other(_) => false,
+        }
+    }
+}
+
 /// The account's blob service.
 #[derive(Debug)]
 pub(super) struct Service {
-    pipeline: Pipeline,
+    keys: Keys,
+    pace: Pace,
+    transport: Transport,
     context: Context,
 }
 
 impl Service {
-    pub(super) fn new(account: &str, key: &Secret, client: Client) -> Self {
-        let credentials =
-            StorageCredentials::access_key(account, azure_core::auth::Secret::new(key.reveal().to_owned()));
-        let transport = TransportOptions::new(Arc::new(Transport::new(client)));
-        let options = ClientOptions::new(transport).retry(RetryOptions::none());
+    pub(super) fn new(
+        account: &str,
+        account_key: AccountKey,
+        secondary_key: Option<AccountKey>,
+        client: Client,
+    ) -> Self {
+        let transport = Transport::new(client);
+        let keys = Keys::new(account, transport.clone(), account_key, secondary_key);
         let mut context = Context::new();
         context.insert(ServiceType::Blob);
-        Self { pipeline: new_pipeline_from_options(options, credentials), context }
+        Self { keys, pace: Pace::new(), transport, context }
+    }
+
+    /// See [`crate::storage::Account::clock_skew`].
+    pub(super) fn clock_skew(&self) -> Option<TimeDelta> {
+        self.transport.clock_skew()
     }
 
     /// Sends a request, again where that can help, and reads the answer to its end.
@@ -92,7 +133,7 @@ impl Service {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 1;
         loop {
-            let failure = match self.attempt(query).await {
+            let failure = match self.attempt_with_any_key(query).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -106,7 +147,43 @@ impl Service {
         }
     }
 
-    async fn attempt(&self, query: &Query) -> Result<Answer, Failure> {
+    /// One try, and at once another for each key that is refused, as long as there is one.
+    async fn attempt_with_any_key(&self, query: &Query) -> Result<Answer, Failure> {
+        let mut signer = self.keys.first();
+        let first_refusal = match self.attempt(query, &signer).await {
+            Err(failure) if failure.may_be_the_key() => failure,
+            result => return result,
+        };
+        let mut refused = vec![signer];
+        loop {
+            signer = match self.keys.another(&refused).await {
+                Some(another) => another,
+                None => return Err(first_refusal),
+            };
+            match self.attempt(query, &signer).await {
+                Err(failure) if failure.may_be_the_key() => refused.push(signer),
+                result => {
+                    if result.as_ref().map_or_else(Failure::shows_that_the_key_is_taken, |_| true) {
+                        self.keys.prefer(&signer);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// One request, when it is its turn.
+    async fn attempt(&self, query: &Query, signer: &Signer) -> Result<Answer, Failure> {
+        let turn = self.pace.turn().await;
+        let result = self.exchange(query, signer).await;
+        turn.end(match &result {
+            Ok(_) => Load::Fine,
+            Err(failure) => failure.load(),
+        });
+        result
+    }
+
+    async fn exchange(&self, query: &Query, signer: &Signer) -> Result<Answer, Failure> {
         let method = match query.operation {
             Operation::Head => Method::Head,
             Operation::ListContainers | Operation::ListBlobs | Operation::Read => Method::Get,
@@ -120,7 +197,7 @@ impl Service {
         // The date of the request is written here, so that each attempt has its own.
         let mut request = finalize_request(query.url.clone(), method, request_headers, None)
             .map_err(|error| from_azure(query.operation, error))?;
-        let response = self
+        let response = signer
             .pipeline
             .send(&self.context, &mut request)
             .await
@@ -163,6 +240,8 @@ fn pause_before_next(kind: &StorageErrorKind, pause: Duration) -> Option<Duratio
         | StorageErrorKind::BlobNotFound
         | StorageErrorKind::ContainerNotFound
         | StorageErrorKind::Denied { .. }
+        | StorageErrorKind::Conflict { .. }
+        | StorageErrorKind::Archived
         | StorageErrorKind::PastEnd
         | StorageErrorKind::Other(_) => None,
     }
@@ -224,8 +303,7 @@ fn broken_body(operation: Operation, error: azure_core::Error, got: u64, wanted:
 fn from_azure(operation: Operation, error: azure_core::Error) -> Failure {
     let error = match error.into_downcast::<Refusal>() {
         Ok(refusal) => {
-            let kind =
-                status::classify(operation, refusal.status, refusal.code.as_deref(), refusal.retry_after);
+            let kind = status::classify(operation, &refusal);
             return Failure { kind, source: Some(refusal.into()) };
         }
         Err(error) => error,
@@ -241,7 +319,7 @@ fn from_azure(operation: Operation, error: azure_core::Error) -> Failure {
 
 fn from_http(error: HttpError) -> Failure {
     match error.kind {
-        HttpErrorKind::Connect | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
+        HttpErrorKind::Connect | HttpErrorKind::Proxy | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
             Failure { kind: StorageErrorKind::Transient, source: Some(error.into()) }
         }
         // The kind's text says it all, with the way out; what lies below it stays the source.
@@ -306,6 +384,8 @@ mod tests {
         check(StorageErrorKind::Changed, None);
         check(StorageErrorKind::BlobNotFound, None);
         check(StorageErrorKind::ContainerNotFound, None);
+        check(StorageErrorKind::Conflict { code: String::new() }, None);
+        check(StorageErrorKind::Archived, None);
         check(StorageErrorKind::PastEnd, None);
         check(StorageErrorKind::Other(String::new()), None);
     }

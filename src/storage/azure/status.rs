@@ -1,9 +1,14 @@
 //! What a status means. The one place that judges the storage server's statuses and error codes (Microsoft's
 //! "Status and error codes" of Azure Storage, "Blob service error codes").
 
-use std::time::Duration;
+use chrono::TimeDelta;
 
+use super::transport::Refusal;
 use crate::storage::StorageErrorKind;
+
+/// A difference of clocks that explains a refused signature. Azure takes requests dated within 15 minutes; a clock
+/// that is this wrong is worth a word before.
+const SUSPICIOUS_SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// What was asked for: the same status can mean different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +23,19 @@ pub(super) enum Operation {
     Read,
 }
 
-/// What a status other than 2xx means for the caller. `code` is `x-ms-error-code`, which every answer of the real
-/// service carries and which a proxy's lacks.
-pub(super) fn classify(
-    operation: Operation,
-    status: u16,
-    code: Option<&str>,
-    retry_after: Option<Duration>,
-) -> StorageErrorKind {
-    match (status, code) {
+/// What a status other than 2xx means for the caller. `x-ms-error-code` is in every answer of the real service, and
+/// not in a proxy's.
+pub(super) fn classify(operation: Operation, refusal: &Refusal) -> StorageErrorKind {
+    let status_and_code = || match &refusal.code {
+        Some(code) => format!("status {}, {code}", refusal.status),
+        None => format!("status {}", refusal.status),
+    };
+    match (refusal.status, refusal.code.as_deref()) {
         (_, Some("ContainerNotFound" | "ContainerBeingDeleted")) => StorageErrorKind::ContainerNotFound,
-        (409, Some("BlobArchived" | "BlobBeingRehydrated")) => StorageErrorKind::Other(
-            "the blob is in the archive tier: move it to another tier to have it read".to_owned(),
-        ),
-        (401 | 403, _) | (400, Some("InvalidAuthenticationInfo")) => StorageErrorKind::Denied {
-            code: code.map_or_else(|| format!("status {status}"), |code| format!("status {status}, {code}")),
-            advice: advice(code).to_owned(),
-        },
+        (_, Some("BlobArchived" | "BlobBeingRehydrated" | "InvalidBlobTier")) => StorageErrorKind::Archived,
+        (401 | 403, _) | (400, Some("InvalidAuthenticationInfo")) => {
+            StorageErrorKind::Denied { code: status_and_code(), advice: advice(refusal) }
+        }
         (404, _) => match operation {
             Operation::ListContainers => StorageErrorKind::Other(
                 "the storage server knows no such account or path (404): check `account` and `endpoint`"
@@ -43,31 +44,74 @@ pub(super) fn classify(
             Operation::ListBlobs => StorageErrorKind::ContainerNotFound,
             Operation::Head | Operation::Read => StorageErrorKind::BlobNotFound,
         },
-        (409 | 412, _) => StorageErrorKind::Changed,
+        (407, _) => StorageErrorKind::Other(
+            "the proxy asks for credentials (status 407): write them into `proxy`, as in \
+             http://USER:PASSWORD@HOST:PORT"
+                .to_owned(),
+        ),
+        (409, _) => StorageErrorKind::Conflict { code: status_and_code() },
+        (412, _) => StorageErrorKind::Changed,
         (416, _) => StorageErrorKind::PastEnd,
-        (429 | 503, _) => StorageErrorKind::Throttled { retry_after },
+        (429 | 503, _) => throttled(refusal),
+        (500, _) if refusal.retry_after.is_some() => throttled(refusal),
         (408 | 500..=599, _) => StorageErrorKind::Transient,
-        (300..=399, _) => StorageErrorKind::Other(format!(
-            "redirect refused (status {status}): check `endpoint`; redirects are never followed"
-        )),
-        (_, Some(code)) => StorageErrorKind::Other(format!(
+        (status @ 300..=399, _) => {
+            let target = refusal.redirect_host.as_ref().map_or(String::new(), |host| format!(" to {host}"));
+            StorageErrorKind::Other(format!(
+                "redirect{target} refused (status {status}): check `endpoint`; redirects are never followed"
+            ))
+        }
+        (status, Some(code)) => StorageErrorKind::Other(format!(
             "the storage server refuses the request (status {status}, {code})"
         )),
-        (_, None) => {
+        (status, None) => {
             StorageErrorKind::Other(format!("the storage server refuses the request (status {status})"))
         }
     }
 }
 
+fn throttled(refusal: &Refusal) -> StorageErrorKind {
+    StorageErrorKind::Throttled { retry_after: refusal.retry_after }
+}
+
+/// Whether the server has more to do than it can: fewer requests at once are what helps.
+pub(super) fn is_overload(refusal: &Refusal) -> bool {
+    matches!(refusal.status, 429 | 500 | 503)
+}
+
+/// Whether another account key could have been taken. Only codes that are surely about something else are left out:
+/// the real service and its emulator name a wrong key differently, and by a code that also stands for a firewall.
+pub(super) fn may_be_the_key(refusal: &Refusal) -> bool {
+    let is_about_the_account = matches!(
+        refusal.code.as_deref(),
+        Some(
+            "KeyBasedAuthenticationNotPermitted"
+                | "AccountIsDisabled"
+                | "InsufficientAccountPermissions"
+                | "AuthorizationPermissionMismatch"
+        )
+    );
+    refusal.status == 403 && !is_about_the_account
+}
+
 /// The way out of a refusal.
-fn advice(code: Option<&str>) -> &'static str {
-    match code.unwrap_or_default() {
-        "AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => {
-            "check the account key, that it belongs to `account`, and this machine's clock"
+fn advice(refusal: &Refusal) -> String {
+    let text = match refusal.code.as_deref().unwrap_or_default() {
+        "AuthenticationFailed" | "InvalidAuthenticationInfo" => match suspicious_skew(refusal.clock_skew) {
+            Some((minutes, direction)) => {
+                return format!(
+                    "this machine's clock is {minutes} minutes {direction} the server's: set it right, for a \
+                     signature is good for 15 minutes"
+                );
+            }
+            None => "check the account key, and that it belongs to `account`",
+        },
+        "NoAuthenticationInformation" => {
+            "the signature did not arrive: a proxy on the way may take headers out"
         }
         "AuthorizationFailure" => {
-            "the storage account's firewall does not let this machine in: allow its address or network (on the emulator \
-             this code also means a wrong account key)"
+            "the storage account's firewall does not let this machine in: allow its address or network in the \
+             account's network rules (on the emulator this code means a wrong account key)"
         }
         "KeyBasedAuthenticationNotPermitted" => {
             "the storage account does not permit account keys: allow storage account key access in its configuration"
@@ -77,74 +121,17 @@ fn advice(code: Option<&str>) -> &'static str {
             "the credentials lack the right to list and read blobs"
         }
         _ => "check the account key, this machine's clock and the storage account's firewall",
-    }
+    };
+    text.to_owned()
+}
+
+/// Whole minutes, and where this machine's clock stands.
+fn suspicious_skew(skew: Option<TimeDelta>) -> Option<(i64, &'static str)> {
+    let server_ahead = skew.filter(|delta| delta.abs() > SUSPICIOUS_SKEW)?;
+    let direction = if server_ahead > TimeDelta::zero() { "behind" } else { "ahead of" };
+    Some((server_ahead.abs().num_minutes(), direction))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn denied(status: u16, code: &str) -> StorageErrorKind {
-        let advice = advice(Some(code)).to_owned();
-        StorageErrorKind::Denied { code: format!("status {status}, {code}"), advice }
-    }
-
-    /// Scenario: every status that the service documents, for the operations where it differs. Guarantees: the table
-    /// below, which is the whole judgement.
-    #[test]
-    fn statuses() {
-        use Operation::{Head, ListBlobs, ListContainers, Read};
-        use StorageErrorKind::{BlobNotFound, Changed, ContainerNotFound, PastEnd, Throttled, Transient};
-        let wait = Some(Duration::from_secs(7));
-        for (operation, status, code, expected) in [
-            (ListBlobs, 401, Some("NoAuthenticationInformation"), denied(401, "NoAuthenticationInformation")),
-            (ListBlobs, 403, Some("AuthenticationFailed"), denied(403, "AuthenticationFailed")),
-            (Read, 403, Some("AuthorizationFailure"), denied(403, "AuthorizationFailure")),
-            (Head, 400, Some("InvalidAuthenticationInfo"), denied(400, "InvalidAuthenticationInfo")),
-            (ListBlobs, 404, Some("ContainerNotFound"), ContainerNotFound),
-            (ListBlobs, 404, Some("ResourceNotFound"), ContainerNotFound),
-            (ListBlobs, 404, None, ContainerNotFound),
-            (ListBlobs, 409, Some("ContainerBeingDeleted"), ContainerNotFound),
-            (Read, 404, Some("ContainerNotFound"), ContainerNotFound),
-            (Head, 404, Some("ContainerNotFound"), ContainerNotFound),
-            (Read, 404, Some("BlobNotFound"), BlobNotFound),
-            (Head, 404, None, BlobNotFound),
-            (Read, 409, None, Changed),
-            (Read, 412, Some("ConditionNotMet"), Changed),
-            (Read, 416, Some("InvalidRange"), PastEnd),
-            (Read, 429, None, Throttled { retry_after: wait }),
-            (ListBlobs, 503, Some("ServerBusy"), Throttled { retry_after: wait }),
-            (Read, 408, None, Transient),
-            (Read, 500, Some("InternalError"), Transient),
-            (ListContainers, 500, Some("OperationTimedOut"), Transient),
-            (Head, 502, None, Transient),
-            (Head, 504, None, Transient),
-        ] {
-            assert_eq!(classify(operation, status, code, wait), expected, "{operation:?} {status} {code:?}");
-        }
-    }
-
-    /// Scenario: answers that nothing but a person can mend. Guarantees: the text names the status and the way out.
-    #[test]
-    fn texts() {
-        let check = |operation, status, code: Option<&str>, expected: &str| {
-            let text = classify(operation, status, code, None).to_string();
-            assert!(text.contains(expected), "{operation:?} {status} {code:?}: {text}");
-        };
-        check(Operation::Read, 301, None, "redirect refused (status 301)");
-        check(Operation::Read, 304, None, "redirect refused");
-        check(Operation::ListBlobs, 400, Some("OutOfRangeInput"), "(status 400, OutOfRangeInput)");
-        check(Operation::ListBlobs, 418, None, "(status 418)");
-        check(Operation::ListContainers, 404, None, "`account` and `endpoint`");
-        check(Operation::Read, 409, Some("BlobArchived"), "archive tier");
-        check(Operation::Read, 403, None, "access denied (status 403)");
-        check(Operation::Read, 403, Some("AuthenticationFailed"), "clock");
-        check(Operation::Read, 403, Some("AuthorizationFailure"), "firewall");
-        check(
-            Operation::Read,
-            403,
-            Some("KeyBasedAuthenticationNotPermitted"),
-            "does not permit account keys",
-        );
-    }
-}
+#[path = "status_tests.rs"]
+mod tests;

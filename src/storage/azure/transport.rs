@@ -5,7 +5,11 @@
 //! to know of it, before a policy of the SDK can read it. The body of such an answer is thrown away unread by
 //! anybody: the service's explanation of a refused signature repeats that signature.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use ::http::{HeaderMap, Request, StatusCode, header};
 use async_trait::async_trait;
@@ -15,7 +19,9 @@ use azure_core::{
     headers::{HeaderName, HeaderValue, Headers},
 };
 use bytes::Bytes;
+use chrono::TimeDelta;
 use futures_util::TryStreamExt;
+use url::Url;
 
 use crate::{http, retry};
 
@@ -32,16 +38,45 @@ pub struct Refusal {
     pub code: Option<String>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// Host that a redirect leads to.
+    pub redirect_host: Option<String>,
+    /// How far the server's clock is ahead of this machine's, by the answer's `Date`.
+    pub clock_skew: Option<TimeDelta>,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    fn new(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
         // The server's own clock tells how far away a date is.
-        let now = text(header::DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
-        let retry_after = text(header::RETRY_AFTER.as_str())
-            .and_then(|value| retry::retry_after(value, now.unwrap_or_else(std::time::SystemTime::now)));
-        Self { status: status.as_u16(), code: text("x-ms-error-code").map(str::to_owned), retry_after }
+        let server_now = date_of(headers);
+        let retry_after = text_of(headers, header::RETRY_AFTER.as_str())
+            .and_then(|value| retry::retry_after(value, server_now.unwrap_or(now)));
+        // The host alone: what stands behind it may be a token.
+        let redirect_host = text_of(headers, header::LOCATION.as_str())
+            .and_then(|location| Url::parse(location).ok())
+            .and_then(|location| location.host_str().map(str::to_owned));
+        Self {
+            status: status.as_u16(),
+            code: text_of(headers, "x-ms-error-code").map(str::to_owned),
+            retry_after,
+            redirect_host,
+            clock_skew: server_now.and_then(|date| skew(date, now)),
+        }
+    }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn date_of(headers: &HeaderMap) -> Option<SystemTime> {
+    text_of(headers, header::DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok())
+}
+
+/// How far `server` is ahead of `local`.
+fn skew(server: SystemTime, local: SystemTime) -> Option<TimeDelta> {
+    match server.duration_since(local) {
+        Ok(ahead) => TimeDelta::from_std(ahead).ok(),
+        Err(behind) => TimeDelta::from_std(behind.duration()).ok().map(|delta| -delta),
     }
 }
 
@@ -49,13 +84,26 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct Transport {
     client: http::Client,
+    last_skew: Arc<Mutex<Option<TimeDelta>>>,
 }
 
 impl Transport {
     /// Carries requests over `client`.
     #[must_use]
     pub fn new(client: http::Client) -> Self {
-        Self { client }
+        Self { client, last_skew: Arc::default() }
+    }
+
+    /// How far the server's clock was ahead of this machine's at the last answer that had a date.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<TimeDelta> {
+        *self.last_skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_skew(&self, headers: &HeaderMap, now: SystemTime) {
+        if let Some(measured) = date_of(headers).and_then(|date| skew(date, now)) {
+            *self.last_skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
+        }
     }
 }
 
@@ -67,8 +115,10 @@ impl HttpClient for Transport {
     ) -> azure_core::Result<azure_core::Response> {
         let response =
             self.client.send(to_http(request)?).await.map_err(|error| Error::new(ErrorKind::Io, error))?;
+        let now = SystemTime::now();
+        self.note_skew(&response.headers, now);
         if !response.status.is_success() {
-            let refusal = Refusal::new(response.status, &response.headers);
+            let refusal = Refusal::new(response.status, &response.headers, now);
             if let Err(error) = response.bytes(ERROR_BODY_LIMIT).await {
                 tracing::debug!(%error, "the body of an error answer was not read to its end");
             }
@@ -112,16 +162,21 @@ fn to_azure(headers: &HeaderMap) -> Headers {
 mod tests {
     use super::*;
 
+    fn refusal(pairs: &[(&'static str, &str)]) -> Refusal {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:50:37 GMT").unwrap();
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &headers, now)
+    }
+
     /// Scenario: error answers with and without the headers of the real service. Guarantees: code and wait are
     /// taken; a date is measured from the server's clock, not from this machine's.
     #[test]
     fn refusals() {
         let check = |pairs: &[(&'static str, &str)], code: Option<&str>, seconds: Option<u64>| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.insert(*name, value.parse().unwrap());
-            }
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, &headers);
+            let refusal = refusal(pairs);
             assert_eq!(refusal.code.as_deref(), code, "{pairs:?}");
             assert_eq!(refusal.retry_after, seconds.map(Duration::from_secs), "{pairs:?}");
         };
@@ -133,5 +188,31 @@ mod tests {
             Some(3),
         );
         check(&[("retry-after", "soon")], None, None);
+    }
+
+    /// Scenario: answers from clocks before, behind and like this machine's, and without a readable date. Guarantees:
+    /// the difference has the sign of a server that is ahead; without a date there is none.
+    #[test]
+    fn skews() {
+        let check = |date: &str, expected: Option<i64>| {
+            let measured = refusal(&[("date", date)]).clock_skew;
+            assert_eq!(measured.map(|delta| delta.num_seconds()), expected, "{date}");
+        };
+        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(0));
+        check("Sun, 06 Nov 1994 08:51:37 GMT", Some(60));
+        check("Sun, 06 Nov 1994 07:50:37 GMT", Some(-3_600));
+        check("yesterday", None);
+        assert_eq!(refusal(&[]).clock_skew, None);
+    }
+
+    /// Scenario: redirects to another host, within the same one, and to no URL. Guarantees: only the host is kept.
+    #[test]
+    fn redirects() {
+        let check = |location: &str, expected: Option<&str>| {
+            assert_eq!(refusal(&[("location", location)]).redirect_host.as_deref(), expected, "{location}");
+        };
+        check("https://user:canary@login.example/path?token=canary", Some("login.example"));
+        check("/elsewhere", None);
+        check("mailto:x", None);
     }
 }

@@ -222,12 +222,13 @@ fn unusable_keys() {
         GOOD,
         &[
             (
-                "proxy = \"http://proxy:3128\"\nframing = \"ndjson\"",
+                "client_cert_file = \"c.pem\"\nclient_key_file = \"c.key\"\nframing = \"ndjson\"",
                 &[],
                 expect![[r#"
-                    settings: 2 problems
+                    settings: 3 problems
+                      intakes.out.client_cert_file (file DIR/flowlogd.toml): is not built yet; remove the key, or put a TLS proxy that has the certificate before the intake
+                      intakes.out.client_key_file (file DIR/flowlogd.toml): is not built yet; remove the key, or put a TLS proxy that has the certificate before the intake
                       intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to protocol http
-                      intakes.out.proxy (file DIR/flowlogd.toml): is not built yet; remove the key and let the host reach the endpoint directly
                 "#]],
             ),
             (
@@ -328,18 +329,22 @@ fn ranges() {
                     ("FLOWLOGD__SOURCES__PROD__ENDPOINT", "http://acme.blob.core.windows.net"),
                     ("FLOWLOGD__SOURCES__PROD__CONTAINER", "Insights"),
                     ("FLOWLOGD__SOURCES__PROD__CA_FILE", "Cargo.toml"),
+                    ("FLOWLOGD__SOURCES__PROD__PROXY", "https://u:Y2FuYXJ5LTAwMDEyMzAw@proxy:3128"),
+                    ("FLOWLOGD__INTAKES__OUT__PROXY", "proxy:3128"),
                     ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", "not base64!"),
                     ("FLOWLOGD__INTAKES__OUT__CA_FILE", "/nowhere/ca.pem"),
                 ],
                 expect![[r#"
-                    settings: 7 problems
+                    settings: 9 problems
                       intakes.out.ca_file (variable FLOWLOGD__INTAKES__OUT__CA_FILE): /nowhere/ca.pem cannot be read: No such file or directory (os error 2); name a PEM file that flowlogd may read
+                      intakes.out.proxy (variable FLOWLOGD__INTAKES__OUT__PROXY): is not an absolute URL; write http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks for it
                       intakes.out.url (file DIR/flowlogd.toml): holds a user name or password; take them out; credentials have keys of their own
                       sources.prod.account_key (variable FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY): is not base64; copy key1 of the storage account's access keys, whole and without quotes or spaces
                       sources.prod.ca_file (variable FLOWLOGD__SOURCES__PROD__CA_FILE): Cargo.toml holds no PEM certificate, or a damaged one; name a file with -----BEGIN CERTIFICATE----- blocks
                       sources.prod.container (variable FLOWLOGD__SOURCES__PROD__CONTAINER): "Insights" is not the name of a container; give its 3 to 63 lower-case letters, digits and hyphens
                       sources.prod.endpoint (variable FLOWLOGD__SOURCES__PROD__ENDPOINT): is plain http to another host; write https://; plain http is for an emulator on 127.0.0.1
                       sources.prod.poll_interval (variable FLOWLOGD__SOURCES__PROD__POLL_INTERVAL): is too short; give at least "100ms"; "60s" suits the vendor
+                      sources.prod.proxy (variable FLOWLOGD__SOURCES__PROD__PROXY): is not an http:// proxy; other kinds are not built yet; write http://HOST:PORT, with USER:PASSWORD@ before the host where the proxy asks for it
                 "#]],
             ),
             (

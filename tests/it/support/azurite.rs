@@ -137,7 +137,8 @@ impl Azurite {
     pub(crate) fn config(&self) -> azure::Config {
         azure::Config {
             account: ACCOUNT.to_owned(),
-            account_key: Secret::new(ACCOUNT_KEY.to_owned()),
+            account_key: Secret::new(ACCOUNT_KEY.to_owned()).into(),
+            secondary_key: None,
             endpoint: self.endpoint.clone(),
             http: self.http_config(),
         }
@@ -154,6 +155,7 @@ impl Azurite {
                 .certificates
                 .as_ref()
                 .map(|certificates| certificates.ca_pem.clone().into_bytes()),
+            proxy: None,
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
             total_timeout: None,
