@@ -78,12 +78,13 @@ fn note(collected: &mut Collected, end: ReadEnd) {
         ReadOutcome::Damaged(damage) => {
             error!(
                 %blob, reason = %damage,
-                "the blob is damaged and is held at this place until it changes; nothing behind it is delivered",
+                "the blob is damaged and is held at this place until it changes or its hour is sealed; no flow log can be \
+                 read behind it",
             );
             collected.held.push((blob, end.version.etag));
         }
-        ReadOutcome::Gone => {
-            warn!(%blob, "the blob was deleted before it was read to its end");
+        ReadOutcome::Gone { unread } => {
+            warn!(%blob, unread_bytes = unread, "the blob was deleted before it was read to its end");
             collected.gone = collected.gone.saturating_add(1);
         }
         ReadOutcome::StillChanging => {

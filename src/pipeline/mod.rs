@@ -17,6 +17,7 @@ mod collect;
 mod commit;
 mod deliver;
 mod discover;
+mod gunzip;
 mod listing;
 mod plan;
 mod read;

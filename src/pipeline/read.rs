@@ -6,13 +6,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Lane, discover::Work};
+use super::{
+    Lane,
+    discover::Work,
+    gunzip::{Gunzip, Skip, Skipped, Unzipped, is_gzip},
+};
 use crate::{
     batch::{EncodedEvents, EventPlace, Run},
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
     event::Encoder,
-    flowlog::{Damage, RawRecord, Splitter, Start, Tail},
-    model::{BlobVersion, Reason, Rejected},
+    flowlog::{Damage, DamageKind, Damaged, Piece, RawRecord, Splitter, Start, Tail},
+    model::{BlobVersion, Reason, Rejected, Span},
     storage::{StorageError, StorageErrorKind},
 };
 
@@ -40,10 +44,13 @@ pub(super) struct ReadEnd {
 pub(super) enum ReadOutcome {
     /// Read to its end.
     Complete,
-    /// Damage at a place that cannot be passed.
+    /// Damage with nothing behind it that could be read.
     Damaged(Damage),
     /// Deleted.
-    Gone,
+    Gone {
+        /// Bytes of the listed version behind the position: nobody will read them any more.
+        unread: u64,
+    },
     /// It had another version each time.
     StillChanging,
     /// It could not be read.
@@ -69,8 +76,19 @@ pub(super) async fn read_blob(
         cancelled,
         calls: 0,
         bytes: 0,
+        n_damaged: 0,
     };
-    let outcome = reader.read().await;
+    let mut outcome = reader.read().await;
+    if let ReadOutcome::Gone { unread } = &mut outcome {
+        let offset = reader.pending.to.as_ref().and_then(Position::bytes).unwrap_or_default();
+        *unread = reader.work.version.length.saturating_sub(offset);
+    }
+    if reader.n_damaged > 0 {
+        warn!(
+            blob = %reader.work.blob.name(), pieces = reader.n_damaged,
+            "damaged pieces of the blob were passed over; they are kept in the quarantine",
+        );
+    }
     let outcome = match reader.send(true).await {
         Ok(()) => outcome,
         Err(ended) => ended,
@@ -89,20 +107,50 @@ struct Reader {
     pending: Pending,
     calls: u64,
     bytes: u64,
+    /// Damaged pieces with something readable behind them.
+    n_damaged: u64,
 }
 
 /// What will be the next run.
 struct Pending {
     events: EncodedEvents,
     rejected: Vec<Rejected>,
+    /// Bytes of the texts in `rejected`.
+    rejected_bytes: usize,
     /// The position once all of it is acknowledged.
     to: Option<Position>,
 }
 
 impl Pending {
     fn at(position: Option<Position>) -> Self {
-        Self { events: EncodedEvents::default(), rejected: Vec::new(), to: position }
+        Self { events: EncodedEvents::default(), rejected: Vec::new(), rejected_bytes: 0, to: position }
     }
+
+    fn reject(&mut self, rejected: impl IntoIterator<Item = Rejected>) {
+        for one in rejected {
+            self.rejected_bytes = self.rejected_bytes.saturating_add(one.text.len());
+            self.rejected.push(one);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.bytes.len().saturating_add(self.rejected_bytes) >= RUN_BYTES
+    }
+}
+
+/// A blob whose first bytes in question were looked at.
+enum Opened {
+    /// A splitter at the position, and the offset of the next byte to read.
+    Plain(Box<Splitter>, u64),
+    /// The blob is compressed and begins with these bytes.
+    Gzip(bytes::Bytes),
+}
+
+/// How the reading of a version ended.
+enum Read {
+    ToEnd,
+    /// Before the position stands what did not stand there when it was stored.
+    Rewritten,
 }
 
 /// The end of a reading, as an error so that `?` ends it.
@@ -129,50 +177,26 @@ impl Reader {
 
     /// Reads from the position to the end of the version at hand.
     async fn read_version(&mut self) -> Result<(), Ended> {
-        let (mut splitter, mut cursor) = self.open().await?;
         loop {
-            self.take_records(&mut splitter).await?;
-            let length = self.work.version.length;
-            if cursor >= length {
-                break;
+            let read = match self.open().await? {
+                Opened::Plain(splitter, cursor) => self.read_plain(*splitter, cursor).await?,
+                Opened::Gzip(first) => self.read_gzip(first).await?,
+            };
+            match read {
+                Read::ToEnd => return Ok(()),
+                Read::Rewritten => self.start_over().await?,
             }
-            let to = length.min(cursor.saturating_add(READ_BYTES));
-            let chunk = self.fetch(cursor, to).await?;
-            splitter.push(&chunk);
-            cursor = to;
         }
-        let tail = match splitter.finish() {
-            Ok(Tail::Clean) => TailState::Clean,
-            Ok(Tail::Incomplete { span, bytes }) if self.work.sealing => {
-                self.pending.rejected.push(Rejected {
-                    reason: Reason::IncompleteRecord,
-                    detail: "the blob was sealed before the record's end was written".to_owned(),
-                    span,
-                    ordinal: None,
-                    context: None,
-                    text: bytes.to_vec(),
-                    answer: None,
-                });
-                TailState::Quarantined
-            }
-            Ok(Tail::Incomplete { .. }) => TailState::Incomplete,
-            Err(damage) => return Err(ReadOutcome::Damaged(damage)),
-        };
-        let BlobVersion { etag, length, .. } = self.work.version.clone();
-        let offset = self.pending.to.as_ref().and_then(|position| position.offset);
-        self.pending.to = Some(Position { offset, seen: Some(SeenThrough { etag, length, tail }) });
-        Ok(())
     }
 
-    /// A splitter at the position, and the offset of the next byte to read. What stands before the position must be
-    /// what stood there when it was stored; else the blob was rewritten, and it is read from its beginning.
-    async fn open(&mut self) -> Result<(Splitter, u64), Ended> {
+    /// Looks at the blob's bytes at the position. What stands before the position must be what stood there when it was
+    /// stored; else the blob was rewritten, and it is read from its beginning. A compressed blob is always read from
+    /// there, and shows by its first bytes.
+    async fn open(&mut self) -> Result<Opened, Ended> {
         let limit = self.lane.record_limit;
         let length = self.work.version.length;
-        let Some((offset, hash)) = self.pending.to.as_ref().and_then(|position| position.offset) else {
-            return Ok((Splitter::new(Start::Beginning, limit), 0));
-        };
-        if offset <= length {
+        let stored = self.pending.to.as_ref().and_then(|position| position.offset);
+        if let Some((offset, hash)) = stored.filter(|(offset, _)| *offset <= length) {
             let context_bytes = offset.min(u64::try_from(ContextHash::BYTES).unwrap_or(u64::MAX));
             let from = offset.saturating_sub(context_bytes);
             let to = length.min(from.saturating_add(READ_BYTES));
@@ -182,28 +206,156 @@ impl Reader {
             if ContextHash::of(context) == hash {
                 let mut splitter = Splitter::new(Start::After { offset, context }, limit);
                 splitter.push(rest);
-                return Ok((splitter, to));
+                return Ok(Opened::Plain(Box::new(splitter), to));
             }
         }
+        let to = length.min(READ_BYTES);
+        let first = self.fetch(0, to).await?;
+        if is_gzip(&first) {
+            return Ok(Opened::Gzip(first));
+        }
+        if stored.is_some() {
+            self.start_over().await?;
+        }
+        let mut splitter = Splitter::new(Start::Beginning, limit);
+        splitter.push(&first);
+        Ok(Opened::Plain(Box::new(splitter), to))
+    }
+
+    /// The blob was rewritten: nothing of it counts as read.
+    async fn start_over(&mut self) -> Result<(), Ended> {
+        let offset = self.pending.to.as_ref().and_then(Position::bytes);
         warn!(
-            blob = %self.work.blob.name(), offset, length,
+            blob = %self.work.blob.name(), offset, length = self.work.version.length,
             "the blob was rewritten: it is read again from its beginning, its events keep their ids",
         );
         self.send(false).await?;
         self.pending.to = Some(Position { offset: None, seen: None });
-        Ok((Splitter::new(Start::Beginning, limit), 0))
+        Ok(())
     }
 
-    async fn take_records(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
+    async fn read_plain(&mut self, mut splitter: Splitter, mut cursor: u64) -> Result<Read, Ended> {
         loop {
-            match splitter.next_record() {
-                Ok(Some(record)) => self.encode(&record).await?,
-                Ok(None) => return Ok(()),
-                Err(damage) => return Err(ReadOutcome::Damaged(damage)),
+            self.take_pieces(&mut splitter).await?;
+            let length = self.work.version.length;
+            if cursor >= length {
+                break;
+            }
+            let to = length.min(cursor.saturating_add(READ_BYTES));
+            let chunk = self.fetch(cursor, to).await?;
+            splitter.push(&chunk);
+            cursor = to;
+        }
+        self.finish(splitter, None).await?;
+        Ok(Read::ToEnd)
+    }
+
+    /// Decompresses the blob from its beginning; what stands before the position is only compared.
+    async fn read_gzip(&mut self, first: bytes::Bytes) -> Result<Read, Ended> {
+        let limit = self.lane.record_limit;
+        let mut cursor = u64::try_from(first.len()).unwrap_or(u64::MAX);
+        let mut gunzip = Gunzip::new(first);
+        let mut splitter = Splitter::new(Start::Beginning, limit);
+        let stored = self.pending.to.as_ref().and_then(|position| position.offset);
+        let mut skip = stored.map(|(offset, hash)| Skip::new(offset, hash));
+        let mut n_bytes: u64 = 0;
+        let fault = loop {
+            let mut chunk = match gunzip.next() {
+                Unzipped::Bytes(chunk) => chunk,
+                Unzipped::End => break None,
+                Unzipped::Damaged(detail) => break Some(detail),
+                Unzipped::Starved => {
+                    let length = self.work.version.length;
+                    let to = length.min(cursor.saturating_add(READ_BYTES));
+                    let more = if cursor < to { Some(self.fetch(cursor, to).await?) } else { None };
+                    gunzip.give(more);
+                    cursor = to;
+                    continue;
+                }
+            };
+            // Much can come out of few compressed bytes: others get their turn, and stopping is heard.
+            tokio::task::yield_now().await;
+            if self.cancelled.is_cancelled() {
+                return Err(ReadOutcome::Stopped);
+            }
+            n_bytes = n_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if let Some(on_the_way) = &mut skip {
+                match on_the_way.pass(chunk) {
+                    Skipped::All => continue,
+                    Skipped::Different => return Ok(Read::Rewritten),
+                    Skipped::Rest(rest) => chunk = rest,
+                }
+                let start = Start::After { offset: on_the_way.offset(), context: on_the_way.context() };
+                splitter = Splitter::new(start, limit);
+                skip = None;
+            }
+            splitter.push(chunk);
+            self.take_pieces(&mut splitter).await?;
+        };
+        if skip.is_some() {
+            return Ok(Read::Rewritten);
+        }
+        self.finish(splitter, fault.map(|detail| (n_bytes, DamageKind::Compression(detail)))).await?;
+        Ok(Read::ToEnd)
+    }
+
+    /// All bytes are read: what stands behind the last record is waited for, or kept in the quarantine if the blob's
+    /// time to be sealed has come. `fault` is where and why decompression ended early.
+    async fn finish(
+        &mut self,
+        mut splitter: Splitter,
+        fault: Option<(u64, DamageKind)>,
+    ) -> Result<(), Ended> {
+        splitter.end();
+        self.take_pieces(&mut splitter).await?;
+        let rest = match (splitter.tail(), fault) {
+            (Tail::Incomplete(damaged) | Tail::Damaged(damaged), Some((_, kind))) => {
+                Tail::Damaged(Damaged { kind, ..damaged })
+            }
+            (Tail::Clean, Some((end, kind))) => {
+                Tail::Damaged(Damaged { span: Span { from: end, to: end }, kind, bytes: &[] })
+            }
+            (tail, None) => tail,
+        };
+        let tail = match rest {
+            Tail::Clean => TailState::Clean,
+            Tail::Incomplete(record) if self.work.sealing => {
+                let detail = "the blob was sealed before the record's end was written".to_owned();
+                self.pending.reject([Rejected { detail, ..record.rejected(Reason::IncompleteRecord) }]);
+                TailState::Quarantined
+            }
+            Tail::Incomplete(_) => TailState::Incomplete,
+            Tail::Damaged(damaged) if self.work.sealing => {
+                self.pending.reject([damaged.rejected(damaged.kind.reason())]);
+                TailState::Quarantined
+            }
+            Tail::Damaged(damaged) => return Err(ReadOutcome::Damaged(damaged.damage())),
+        };
+        let BlobVersion { etag, length, .. } = self.work.version.clone();
+        let offset = self.pending.to.as_ref().and_then(|position| position.offset);
+        self.pending.to = Some(Position { offset, seen: Some(SeenThrough { etag, length, tail }) });
+        Ok(())
+    }
+
+    async fn take_pieces(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
+        loop {
+            match splitter.next_piece() {
+                Some(Piece::Record(record)) => match self.encode(&record).await {
+                    Err(ReadOutcome::Damaged(damage)) => {
+                        splitter.not_json(damage.kind);
+                        continue;
+                    }
+                    encoded => encoded?,
+                },
+                Some(Piece::Damaged(damaged)) => {
+                    self.n_damaged = self.n_damaged.saturating_add(1);
+                    self.pending.reject([damaged.rejected(damaged.kind.reason())]);
+                }
+                None => return Ok(()),
             }
             let offset = splitter.offset().map(|bytes| (bytes, ContextHash::of(splitter.context())));
             self.pending.to = Some(Position { offset, seen: None });
-            if self.pending.events.bytes.len() >= RUN_BYTES {
+            if self.pending.is_full() {
                 self.send(false).await?;
             }
             if self.cancelled.is_cancelled() {
@@ -230,7 +382,7 @@ impl Reader {
             };
             let encoded =
                 self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
-            self.pending.rejected.extend(encoded.rejected);
+            self.pending.reject(encoded.rejected);
             next_ordinal = encoded.next_ordinal;
             if next_ordinal.is_some() {
                 self.send(false).await?;
@@ -272,7 +424,7 @@ impl Reader {
 
 fn ended_by(error: StorageError) -> Ended {
     if matches!(error.kind, StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound) {
-        ReadOutcome::Gone
+        ReadOutcome::Gone { unread: 0 }
     } else {
         ReadOutcome::Failed(error)
     }

@@ -90,10 +90,10 @@ fn faults_are_shown_with_their_place() {
             &garbage,
             "damage",
             "expected nothing after the closing bracket of the records, found `g`",
-            String::new(),
+            "garbage".to_owned(),
             6,
         ),
-        (&not_json, "damage", "the record that starts here is not JSON", text(b"{no json}"), 6),
+        (&not_json, "damage", "the record that starts here is not JSON", text(b"{no json},{}]}"), 6),
         (cut, "damage", "the gzip stream is damaged or cut", String::new(), 6),
         (&broken, "damage", "the gzip stream is damaged or cut", String::new(), 6),
     ] {
