@@ -300,7 +300,7 @@ impl Splitter {
         let first = head.advance(self.within_limit(start), &mut end);
         let mut cursor = self.cursor;
         let scanned = json.advance(self.buffer.get(..end).unwrap_or_default(), &mut cursor);
-        self.bytes_scanned += to_u64(end - self.cursor);
+        self.bytes_scanned += to_u64(cursor - self.cursor);
         self.cursor = cursor;
         self.state = State::Head(start, head, json);
         match (scanned, first) {

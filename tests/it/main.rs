@@ -26,6 +26,7 @@ mod checkpoints_cli;
 mod convert_cli;
 
 mod crash;
+mod damage;
 mod e2e;
 mod receiver;
 mod writer;
