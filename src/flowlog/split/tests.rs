@@ -103,6 +103,8 @@ fn reading_goes_on_behind_damage() {
         ("{},x,", 3, "x,", "expected a record, found `x`"),
         ("{},{x\"{\n \t", 3, r#"{x\"{\n \t"#, "the record that starts here is not JSON: `x` at byte 4"),
         ("{},[", 3, "[", "expected a record, found `[`"),
+        ("{},x,{\"a\":[0,", 3, r#"x,{\"a\":[0,"#, "expected a record, found `x`"),
+        ("{},x,{\"a\":[[{\"b\":0},", 3, r#"x,{\"a\":[[{\"b\":0},"#, "expected a record, found `x`"),
         ("{}\n\"{}\",{}\r\n", 3, r#"\"{}\",{}\r\n"#, r#"expected a record, found `\"`"#),
         (
             "{\"records\":[{}]}\n{\"records\":[",
