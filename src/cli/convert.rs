@@ -1,6 +1,7 @@
 //! `flowlogd convert`: local blobs to one event a line, without settings, state or network.
 
 use std::{
+    fmt::{self, Write as _},
     fs::{self, File},
     io::{self, BufReader, BufWriter, IsTerminal, Read, Write},
     ops::ControlFlow,
@@ -11,13 +12,13 @@ use anyhow::Context;
 use clap::ValueEnum;
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::exit::{Exit, Failure};
 use crate::{
     event::{Encoder, EventFormat},
-    flowlog::{Damage, Splitter, Start, Tail},
-    model::{BlobName, Origin, Reason, Rejected},
+    flowlog::{Damage, DamageKind, Damaged, Piece, RawRecord, Splitter, Start, Tail},
+    model::{BlobName, Origin, Reason, Rejected, Span},
 };
 
 /// Bytes read at once: with the carry behind it, what bounds the memory of a conversion.
@@ -25,9 +26,6 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Largest record, as `limits.record` has it by default.
 const RECORD_BYTES: usize = 16 * 1024 * 1024;
-
-/// What the lines on stderr give as the reason where the rest of a file cannot be read.
-const DAMAGE: &str = "damage";
 
 /// First bytes of every gzip stream (RFC 1952).
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
@@ -142,20 +140,34 @@ struct Quarantined<'a> {
     reason: &'a str,
     detail: &'a str,
     context: Option<&'a str>,
-    text: &'a str,
+    #[serde(serialize_with = "as_text")]
+    text: &'a [u8],
 }
 
-/// Why the rest of a file is not read.
-struct Stop {
-    damage: Damage,
-    /// The damaged record, where it is whole.
-    text: Vec<u8>,
-}
+/// Writes bytes as a text without a copy of them: they can be as large as a record.
+fn as_text<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    struct Lossy<'a>(&'a [u8]);
 
-impl From<Damage> for Stop {
-    fn from(damage: Damage) -> Self {
-        Self { damage, text: Vec::new() }
+    impl fmt::Display for Lossy<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for chunk in self.0.utf8_chunks() {
+                f.write_str(chunk.valid())?;
+                if !chunk.invalid().is_empty() {
+                    f.write_char(char::REPLACEMENT_CHARACTER)?;
+                }
+            }
+            Ok(())
+        }
     }
+    serializer.collect_str(&Lossy(bytes))
+}
+
+/// One file in work.
+struct Conversion<'a, 'out> {
+    file: &'a str,
+    blob: &'a str,
+    encoder: Encoder,
+    output: &'a mut Output<'out>,
 }
 
 fn convert(
@@ -167,112 +179,120 @@ fn convert(
     let Input { shown, reader } = input;
     let blob = blob_name(&shown);
     let origin = Origin { account: String::new(), container: String::new() };
-    let mut encoder = Encoder::new(format, &origin, &BlobName::new(blob));
+    let encoder = Encoder::new(format, &origin, &BlobName::new(blob));
+    let mut conversion = Conversion { file: &shown, blob, encoder, output };
     let mut splitter = Splitter::new(Start::Beginning, RECORD_BYTES);
     let (mut reader, is_gzip) = plain(progress.wrap_read(reader)).with_context(|| format!("read {shown}"))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut n_bytes = 0_u64;
-    let stop = loop {
+    let fault = loop {
         let n_read = match reader.read(&mut chunk) {
             Ok(0) => break None,
             Ok(n_read) => n_read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if is_gzip && is_fault_of_the_stream(&error) => {
-                return output.quarantine(&Quarantined {
-                    offset: n_bytes,
-                    reason: DAMAGE,
-                    detail: &format!(
-                        "the gzip stream is damaged or cut: {error}; the rest of the file is not read"
-                    ),
-                    ..Quarantined::of(&shown, blob)
-                });
+                break Some(DamageKind::Compression(error.to_string()));
             }
             Err(error) => return Err(error).with_context(|| format!("read {shown}")),
         };
         n_bytes = n_bytes.saturating_add(u64::try_from(n_read)?);
         splitter.push(chunk.get(..n_read).unwrap_or_default());
-        if let Err(stop) = take_records(&mut splitter, &mut encoder, output, &shown, blob)? {
-            break Some(stop);
+        conversion.take_pieces(&mut splitter)?;
+    };
+    splitter.end();
+    conversion.take_pieces(&mut splitter)?;
+    let rest = match splitter.tail() {
+        Tail::Clean => None,
+        Tail::Incomplete(damaged) => Some((damaged, Reason::IncompleteRecord)),
+        Tail::Damaged(damaged) => Some((damaged.clone(), damaged.kind.reason())),
+    };
+    match (rest, fault) {
+        (None, None) => Ok(()),
+        (None, Some(kind)) => {
+            let span = Span { from: n_bytes, to: n_bytes };
+            conversion.quarantine(&Damaged { span, kind, bytes: &[] }, Reason::Damage)
         }
-    };
-    let rest = match stop {
-        Some(stop) => Err(stop),
-        None => splitter.finish().map_err(Stop::from),
-    };
-    match rest {
-        Ok(Tail::Clean) => Ok(()),
-        Ok(Tail::Incomplete { span, bytes }) => output.quarantine(&Quarantined {
-            offset: span.from,
-            length: span.length(),
-            reason: Reason::IncompleteRecord.as_str(),
-            detail: "the file ends within this record",
-            text: &String::from_utf8_lossy(bytes),
-            ..Quarantined::of(&shown, blob)
-        }),
-        Err(Stop { damage, text }) => output.quarantine(&Quarantined {
-            offset: damage.offset,
-            length: u64::try_from(text.len())?,
-            reason: DAMAGE,
-            detail: &format!("{damage}; the rest of the file is not read"),
-            text: &String::from_utf8_lossy(&text),
-            ..Quarantined::of(&shown, blob)
-        }),
+        (Some((damaged, _)), Some(kind)) => {
+            conversion.quarantine(&Damaged { kind, ..damaged }, Reason::Damage)
+        }
+        (Some((damaged, reason)), None) => conversion.quarantine(&damaged, reason),
     }
 }
 
-/// Converts the complete records that the splitter has.
-fn take_records(
-    splitter: &mut Splitter,
-    encoder: &mut Encoder,
-    output: &mut Output<'_>,
-    file: &str,
-    blob: &str,
-) -> anyhow::Result<Result<(), Stop>> {
-    loop {
-        let record = match splitter.next_record() {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Ok(())),
-            Err(damage) => return Ok(Err(damage.into())),
-        };
+/// What is said about the last piece of a file.
+fn detail(damaged: &Damaged<'_>, reason: Reason) -> String {
+    if reason == Reason::IncompleteRecord {
+        "the file ends within this record".to_owned()
+    } else {
+        damaged.kind.to_string()
+    }
+}
+
+impl Conversion<'_, '_> {
+    /// Converts the pieces that the splitter has.
+    fn take_pieces(&mut self, splitter: &mut Splitter) -> anyhow::Result<()> {
+        while let Some(piece) = splitter.next_piece() {
+            match piece {
+                Piece::Damaged(damaged) => self.quarantine(&damaged, damaged.kind.reason())?,
+                Piece::Record(record) => {
+                    if let Err(damage) = self.write_events(&record)? {
+                        splitter.not_json(damage.kind);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_events(&mut self, record: &RawRecord<'_>) -> anyhow::Result<Result<(), Damage>> {
+        let events = &mut self.output.events;
         let mut written = Ok(());
         let mut emit = |event: crate::event::Event<'_>| {
-            written = output.events.write_all(event.body).and_then(|()| output.events.write_all(b"\n"));
+            written = events.write_all(event.body).and_then(|()| events.write_all(b"\n"));
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let encoded = match encoder.encode_record(&record, 0, &mut emit) {
+        let encoded = match self.encoder.encode_record(record, 0, &mut emit) {
             Ok(encoded) => encoded,
-            Err(damage) => return Ok(Err(Stop { damage, text: record.bytes.to_vec() })),
+            Err(damage) => return Ok(Err(damage)),
         };
         written.context("write to stdout")?;
         for Rejected { reason, detail, span, ordinal, context, text, .. } in &encoded.rejected {
-            output.quarantine(&Quarantined {
+            self.output.quarantine(&Quarantined {
+                file: self.file,
+                blob: self.blob,
                 offset: span.from,
                 length: span.length(),
                 ordinal: *ordinal,
                 reason: reason.as_str(),
                 detail,
                 context: context.as_deref(),
-                text: &String::from_utf8_lossy(text),
-                ..Quarantined::of(file, blob)
+                text,
             })?;
         }
+        Ok(Ok(()))
     }
-}
 
-impl<'a> Quarantined<'a> {
-    /// A line about a file, with nothing else in it yet.
-    fn of(file: &'a str, blob: &'a str) -> Self {
-        let (offset, length, ordinal, context) = (0, 0, None, None);
-        Self { file, blob, offset, length, ordinal, reason: "", detail: "", context, text: "" }
+    fn quarantine(&mut self, damaged: &Damaged<'_>, reason: Reason) -> anyhow::Result<()> {
+        self.output.quarantine(&Quarantined {
+            file: self.file,
+            blob: self.blob,
+            offset: damaged.span.from,
+            length: damaged.span.length(),
+            ordinal: None,
+            reason: reason.as_str(),
+            detail: &detail(damaged, reason),
+            context: None,
+            text: damaged.bytes,
+        })
     }
 }
 
 impl Output<'_> {
     fn quarantine(&mut self, entry: &Quarantined<'_>) -> anyhow::Result<()> {
         self.n_quarantined = self.n_quarantined.saturating_add(1);
-        let mut line = serde_json::to_vec(entry).context("describe what was quarantined")?;
-        line.push(b'\n');
-        io::stderr().lock().write_all(&line).context("write to stderr")
+        let mut lines = BufWriter::new(io::stderr().lock());
+        serde_json::to_writer(&mut lines, entry).context("write to stderr")?;
+        lines.write_all(b"\n").and_then(|()| lines.flush()).context("write to stderr")
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Bytes, and nothing else, go in. Facts about the format are from Microsoft's "Virtual network flow logs" pages.
 
+mod head;
 mod identity;
-mod nesting;
+mod json_scan;
 pub mod path;
+mod piece;
 pub mod record;
 mod split;
 mod time;
@@ -12,5 +14,6 @@ pub mod tuple;
 
 pub use identity::RecordHasher;
 pub use path::FLOW_LOG_CONTAINERS;
-pub use split::{Damage, DamageKind, RawRecord, Splitter, Start, Tail};
+pub use piece::{Damage, DamageKind, Damaged, Piece, RawRecord, Tail};
+pub use split::{Splitter, Start};
 pub use time::RecordTime;

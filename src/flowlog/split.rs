@@ -1,12 +1,18 @@
-//! Records out of a stream of bytes that arrives in chunks.
+//! Records out of a stream of bytes that arrives in chunks, past damage too.
 //!
-//! A record is the bytes from `{` to its balancing `}`, braces in strings not counted. Whether those bytes are JSON
-//! is not looked at here. Every byte is copied once and scanned once, whatever the chunks; the buffer never holds
-//! more than the largest record, one chunk and [`CONTEXT_BYTES`].
+//! A record is the bytes from `{` to its balancing `}`, braces in strings not counted. Where the stream is damaged, the
+//! splitter looks for the next place that starts a record of a flow log; the bytes before it are one damaged piece.
+//! Where the chunks end never shows. The buffer never holds more than the largest record, one chunk and
+//! [`CONTEXT_BYTES`]. Without damage every byte is scanned once; with it, more often only where objects that all lack
+//! their end lie within each other, which [`super::json_scan`] bounds.
 
 use crate::model::Span;
 
-use super::nesting::{FirstObject, HeadScan, Nesting, is_white_space};
+use super::{
+    head::{FirstObject, HeadScan, is_white_space},
+    json_scan::{JsonScan, Scanned},
+    piece::{DamageKind, Damaged, KEPT_BYTES, Piece, RawRecord, Tail, is_flow_record},
+};
 
 /// How many bytes before the offset are kept for [`Splitter::context`], at most.
 const CONTEXT_BYTES: usize = 64;
@@ -27,62 +33,10 @@ pub enum Start<'a> {
     },
 }
 
-/// One record's bytes and their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RawRecord<'a> {
-    /// From `{` to the byte after the balancing `}`.
-    pub span: Span,
-    /// The bytes.
-    pub bytes: &'a [u8],
-}
-
-/// What stands behind the last complete record of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tail<'a> {
-    /// Nothing but white space, commas and the closing bracket.
-    Clean,
-    /// A record (or a head) without its end.
-    Incomplete {
-        /// Its place.
-        span: Span,
-        /// What there is of it.
-        bytes: &'a [u8],
-    },
-}
-
-/// Bytes that cannot belong to a flow log. The stream cannot be read on from here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("byte {offset}: {kind}")]
-pub struct Damage {
-    /// The first damaged byte of the stream.
-    pub offset: u64,
-    /// What is wrong with it.
-    pub kind: DamageKind,
-}
-
-/// Kinds of damage.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DamageKind {
-    /// Neither a record nor what may stand between two.
-    #[error("expected a record, found `{}`", .0.escape_ascii())]
-    UnexpectedByte(u8),
-    /// Something behind the bracket that closes the list of records.
-    #[error("expected nothing after the closing bracket of the records, found `{}`", .0.escape_ascii())]
-    TextAfterEnd(u8),
-    /// A record without its end within the limit.
-    #[error("the record that starts here is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// Balanced braces around something that is not JSON; see [`super::record::RecordError::NotJson`].
-    #[error("the record that starts here is not JSON: {0}")]
-    NotJson(String),
-}
-
-/// Cuts a stream into records; see the module.
+/// Cuts a stream into pieces; see the module.
 ///
-/// Push a chunk, take records until there is none, push the next one; after the last chunk ask [`Self::finish`].
+/// Push a chunk, take pieces until there is none, push the next one. After the last chunk call [`Self::end`], take
+/// pieces once more, and ask for the [`Self::tail`].
 #[derive(Debug)]
 pub struct Splitter {
     buffer: Vec<u8>,
@@ -91,11 +45,23 @@ pub struct Splitter {
     /// Index in the buffer of the next byte to scan.
     cursor: usize,
     state: State,
+    search: Search,
     record_limit: usize,
-    /// The byte after the last record returned.
+    /// No more bytes will come.
+    ended: bool,
+    /// Index in the buffer of the last record returned, until the next piece is asked for.
+    last_record: Option<usize>,
+    passed: Passed,
+    /// What `passed` was before the last record.
+    passed_before: Passed,
+    bytes_scanned: u64,
+}
+
+/// How far the pieces that were returned reach.
+#[derive(Debug, Clone, Default)]
+struct Passed {
     offset: Option<u64>,
     context: Vec<u8>,
-    damage: Option<Damage>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,13 +71,37 @@ enum State {
     /// Before the first object.
     Leading,
     /// In the first object, which starts at this index of the buffer.
-    Head(usize, HeadScan),
+    Head(usize, HeadScan, JsonScan),
     /// Before a record.
     Between,
     /// In a record, which starts at this index of the buffer.
-    Record(usize, Nesting),
-    /// Behind the closing bracket.
-    Closed,
+    Record(usize, JsonScan),
+    /// Behind the closing bracket. Whether a line feed was the last thing there but other white space.
+    Closed(bool),
+    /// Behind damage, looking for a record; see [`Search`]. The candidate in work starts at this index of the buffer.
+    Searching(Option<(usize, JsonScan)>),
+    /// A search has found the record from this index to the cursor.
+    Found(usize),
+}
+
+/// The search for the next record behind damage.
+#[derive(Debug)]
+struct Search {
+    /// Offset of the first damaged byte.
+    from: u64,
+    kind: DamageKind,
+    /// Whether a record may start at the cursor: behind a comma, a bracket that opens a list, or a line feed.
+    armed: bool,
+    /// The byte behind the last one that was looked at, be it in vain.
+    farthest: u64,
+    /// The first damaged bytes, once the buffer does not hold all of them any more.
+    first: Option<Vec<u8>>,
+}
+
+/// What a scan came to.
+enum Step {
+    Record(usize),
+    Damaged(Span),
 }
 
 impl Splitter {
@@ -122,60 +112,53 @@ impl Splitter {
             Start::Beginning => (&[] as &[u8], None, State::Mark),
             Start::After { offset, context } => (last_bytes(context), Some(offset), State::Between),
         };
+        let passed = Passed { offset, context: context.to_vec() };
         Self {
             buffer: context.to_vec(),
             base: offset.unwrap_or_default().saturating_sub(to_u64(context.len())),
             cursor: context.len(),
             state,
+            search: Search { from: 0, kind: DamageKind::Unbalanced, armed: false, farthest: 0, first: None },
             record_limit,
-            offset,
-            context: context.to_vec(),
-            damage: None,
+            ended: false,
+            last_record: None,
+            passed_before: passed.clone(),
+            passed,
+            bytes_scanned: 0,
         }
     }
 
-    /// Adds the stream's next bytes. Take all records of the chunk before first.
+    /// Adds the stream's next bytes. Take all pieces of the chunk before first.
     pub fn push(&mut self, chunk: &[u8]) {
-        let needed_from = match self.state {
-            State::Head(start, _) | State::Record(start, _) => start,
-            State::Mark | State::Leading | State::Between | State::Closed => self.cursor,
-        };
-        let keep_from = needed_from.saturating_sub(CONTEXT_BYTES);
+        self.last_record = None;
+        self.cut_damage();
+        let keep_from = self.needed_from().saturating_sub(CONTEXT_BYTES);
         self.buffer.drain(..keep_from);
         self.base += to_u64(keep_from);
         self.cursor -= keep_from;
-        if let State::Head(start, _) | State::Record(start, _) = &mut self.state {
-            *start -= keep_from;
+        match &mut self.state {
+            State::Head(start, ..)
+            | State::Record(start, _)
+            | State::Searching(Some((start, _)))
+            | State::Found(start) => *start -= keep_from,
+            State::Mark | State::Leading | State::Between | State::Closed(_) | State::Searching(None) => {}
         }
-        if self.buffer.capacity() - self.buffer.len() < chunk.len() {
-            // A quarter more than needed keeps appends cheap without doubling a large record's memory.
-            self.buffer.reserve_exact(chunk.len().max(self.buffer.len() / 4));
+        let needed = self.buffer.len() + chunk.len();
+        if self.buffer.capacity() < needed {
+            // A quarter more than needed keeps appends cheap; more than the largest record is never needed.
+            let most = self.record_limit.saturating_add(chunk.len() + CONTEXT_BYTES);
+            let capacity = (needed + needed / 4).min(most).max(needed);
+            self.buffer.reserve_exact(capacity - self.buffer.len());
+        } else if self.buffer.capacity() / 4 > needed {
+            // The memory of a large record is given back.
+            self.buffer.shrink_to(needed);
         }
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// The next complete record; `None` when more bytes are needed or the list has ended.
-    ///
-    /// # Errors
-    /// [`Damage`], again at each further call.
-    pub fn next_record(&mut self) -> Result<Option<RawRecord<'_>>, Damage> {
-        if let Some(damage) = &self.damage {
-            return Err(damage.clone());
-        }
-        let start = match self.scan() {
-            Ok(Some(start)) => start,
-            Ok(None) => return Ok(None),
-            Err(damage) => {
-                self.damage = Some(damage.clone());
-                return Err(damage);
-            }
-        };
-        let span = Span { from: self.at(start), to: self.at(self.cursor) };
-        self.offset = Some(span.to);
-        self.context.clear();
-        self.context.extend_from_slice(last_bytes(self.buffer.get(..self.cursor).unwrap_or_default()));
-        let bytes = self.buffer.get(start..self.cursor).unwrap_or_default();
-        Ok(Some(RawRecord { span, bytes }))
+    /// No more bytes will come: what has no end now is damaged.
+    pub fn end(&mut self) {
+        self.ended = true;
     }
 
     /// Bytes held: the beginning of a record whose end has not come, and what stands before it.
@@ -184,104 +167,241 @@ impl Splitter {
         self.buffer.len()
     }
 
-    /// The byte after the last complete record that was returned; `None` before the first one.
-    ///
-    /// A caller that finds this record to be no JSON must not use the value: the position stays where it was before
-    /// the record.
+    /// The next piece; `None` when more bytes are needed or nothing is left.
+    pub fn next_piece(&mut self) -> Option<Piece<'_>> {
+        self.last_record = None;
+        let scanned = self.scan();
+        match scanned? {
+            Step::Record(start) => {
+                std::mem::swap(&mut self.passed, &mut self.passed_before);
+                self.pass(self.cursor);
+                self.last_record = Some(start);
+                let span = Span { from: self.at(start), to: self.at(self.cursor) };
+                let bytes = self.buffer.get(start..self.cursor).unwrap_or_default();
+                Some(Piece::Record(RawRecord { span, bytes }))
+            }
+            Step::Damaged(span) => {
+                self.pass(self.index_of(span.to));
+                Some(Piece::Damaged(self.damaged(span)))
+            }
+        }
+    }
+
+    /// The last record returned is not JSON, its reader says: it counts as damaged, and the search for the next record
+    /// starts within it. To be called before anything else.
+    pub fn not_json(&mut self, kind: DamageKind) {
+        if let Some(start) = self.last_record.take() {
+            std::mem::swap(&mut self.passed, &mut self.passed_before);
+            self.search_from(start, kind);
+        }
+    }
+
+    /// The byte after the last piece that was returned; `None` before the first one.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
-        self.offset
+        self.passed.offset
     }
 
-    /// The at most 64 bytes of the stream before [`Self::offset`]; empty before the first record.
+    /// The at most 64 bytes of the stream before [`Self::offset`]; empty before the first piece.
     #[must_use]
     pub fn context(&self) -> &[u8] {
-        &self.context
+        &self.passed.context
     }
 
-    /// What stands behind the last record, once all chunks are pushed and no record is left to take.
-    ///
-    /// # Errors
-    /// [`Damage`], where reading met it.
-    pub fn finish(&mut self) -> Result<Tail<'_>, Damage> {
-        if let Some(damage) = &self.damage {
-            return Err(damage.clone());
+    /// How many bytes were looked at so far, those that were looked at twice counted twice.
+    #[must_use]
+    pub fn bytes_scanned(&self) -> u64 {
+        self.bytes_scanned
+    }
+
+    /// What stands behind the last piece, once the stream has ended and no piece is left to take.
+    #[must_use]
+    pub fn tail(&self) -> Tail<'_> {
+        if !matches!(self.state, State::Searching(_)) {
+            return Tail::Clean;
         }
-        match self.state {
-            State::Head(start, _) | State::Record(start, _) => {
-                let span = Span { from: self.at(start), to: self.at(self.buffer.len()) };
-                Ok(Tail::Incomplete { span, bytes: self.buffer.get(start..).unwrap_or_default() })
-            }
-            // A part of a byte order mark, and nothing else.
-            State::Mark => match self.buffer.get(self.cursor) {
-                Some(&byte) => Err(self.damage_here(DamageKind::UnexpectedByte(byte))),
-                None => Ok(Tail::Clean),
-            },
-            State::Leading | State::Between | State::Closed => Ok(Tail::Clean),
+        let damaged = self.damaged(Span { from: self.search.from, to: self.at(self.buffer.len()) });
+        if damaged.kind == DamageKind::Unbalanced {
+            Tail::Incomplete(damaged)
+        } else {
+            Tail::Damaged(damaged)
         }
     }
 
-    /// Reads on to the end of a record and returns the index of its start.
-    fn scan(&mut self) -> Result<Option<usize>, Damage> {
+    /// Reads on to the end of a record, or to a record behind damage.
+    fn scan(&mut self) -> Option<Step> {
         loop {
             match self.state {
                 State::Mark => {
                     let rest = self.buffer.get(self.cursor..).unwrap_or_default();
                     if rest.starts_with(&BYTE_ORDER_MARK) {
                         self.cursor += BYTE_ORDER_MARK.len();
-                    } else if BYTE_ORDER_MARK.starts_with(rest) {
-                        return Ok(None);
+                    } else if BYTE_ORDER_MARK.starts_with(rest) && (rest.is_empty() || !self.ended) {
+                        return None;
                     }
                     self.state = State::Leading;
                 }
-                State::Leading => match self.skip(is_white_space) {
-                    None => return Ok(None),
-                    Some(b'{') => self.state = State::Head(self.cursor, HeadScan::default()),
-                    Some(byte @ b']') => {
-                        return Err(self.damage_here(DamageKind::UnexpectedByte(byte)));
+                State::Leading => match self.skip(is_white_space)? {
+                    b'{' => {
+                        self.state = State::Head(self.cursor, HeadScan::default(), JsonScan::new());
                     }
-                    Some(_) => self.state = State::Between,
+                    byte @ b']' => self.search_from(self.cursor, DamageKind::UnexpectedByte(byte)),
+                    _ => self.state = State::Between,
                 },
-                State::Head(start, mut scan) => {
-                    let end = scan.advance(&self.buffer, &mut self.cursor);
-                    self.state = State::Head(start, scan);
-                    self.check_size(start)?;
-                    match end {
-                        None => return Ok(None),
-                        Some(FirstObject::Wrapper) => self.state = State::Between,
-                        Some(FirstObject::Object) => {
-                            self.state = State::Between;
-                            return Ok(Some(start));
-                        }
+                State::Head(start, head, json) => {
+                    if let Some(step) = self.scan_head(start, head, json)? {
+                        return Some(step);
                     }
                 }
-                State::Between => match self.skip(|byte| byte == b',' || is_white_space(byte)) {
-                    None => return Ok(None),
-                    Some(b'{') => self.state = State::Record(self.cursor, Nesting::default()),
-                    Some(b']') => {
+                State::Between => match self.skip(|byte| byte == b',' || is_white_space(byte))? {
+                    b'{' => self.state = State::Record(self.cursor, JsonScan::new()),
+                    b']' => {
                         self.cursor += 1;
-                        self.state = State::Closed;
+                        self.state = State::Closed(false);
                     }
-                    Some(byte) => return Err(self.damage_here(DamageKind::UnexpectedByte(byte))),
+                    byte => self.search_from(self.cursor, DamageKind::UnexpectedByte(byte)),
                 },
-                State::Record(start, mut nesting) => {
-                    let ended = nesting.advance(&self.buffer, &mut self.cursor);
-                    self.state = State::Record(start, nesting);
-                    self.check_size(start)?;
-                    if !ended {
-                        return Ok(None);
+                State::Record(start, mut json) => {
+                    let scanned = self.advance(start, &mut json);
+                    self.state = State::Record(start, json);
+                    match scanned {
+                        Scanned::Object => {
+                            self.state = State::Between;
+                            return Some(Step::Record(start));
+                        }
+                        Scanned::Foreign => self.search_from(start, self.foreign_byte()),
+                        Scanned::All => self.unfinished(start)?,
                     }
-                    self.state = State::Between;
-                    return Ok(Some(start));
                 }
-                State::Closed => {
-                    return match self.skip(|byte| byte == b'}' || is_white_space(byte)) {
-                        None => Ok(None),
-                        Some(byte) => Err(self.damage_here(DamageKind::TextAfterEnd(byte))),
-                    };
+                State::Closed(line_feed) => {
+                    let begin = self.cursor;
+                    let stopped = self.skip(|byte| byte == b'}' || is_white_space(byte));
+                    let skipped = self.buffer.get(begin..self.cursor).unwrap_or_default();
+                    let line_feed = armed_behind(line_feed, skipped);
+                    self.state = State::Closed(line_feed);
+                    self.search_from(self.cursor, DamageKind::TextAfterEnd(stopped?));
+                    self.search.armed = line_feed;
+                }
+                State::Searching(None) => self.find_candidate()?,
+                State::Searching(Some((start, json))) => self.try_candidate(start, json)?,
+                State::Found(start) => {
+                    self.state = State::Between;
+                    return Some(Step::Record(start));
+                }
+            }
+            if let (State::Found(start), from) = (self.state, self.search.from) {
+                let to = self.at(start);
+                if from < to {
+                    return Some(Step::Damaged(Span { from, to }));
                 }
             }
         }
+    }
+}
+
+impl Splitter {
+    /// `None`: more bytes are needed.
+    fn scan_head(&mut self, start: usize, mut head: HeadScan, mut json: JsonScan) -> Option<Option<Step>> {
+        let mut end = self.cursor;
+        let first = head.advance(self.within_limit(start), &mut end);
+        let mut cursor = self.cursor;
+        let scanned = json.advance(self.buffer.get(..end).unwrap_or_default(), &mut cursor);
+        self.bytes_scanned += to_u64(cursor - self.cursor);
+        self.cursor = cursor;
+        self.state = State::Head(start, head, json);
+        match (scanned, first) {
+            (Scanned::Foreign, _) => self.search_from(start, self.foreign_byte()),
+            (_, Some(FirstObject::Wrapper)) => self.state = State::Between,
+            (Scanned::Object, _) => {
+                self.state = State::Between;
+                return Some(Some(Step::Record(start)));
+            }
+            (Scanned::All, _) => self.unfinished(start)?,
+        }
+        Some(None)
+    }
+
+    /// An object goes on behind the cursor. `None`: more bytes are needed; else it is damaged.
+    fn unfinished(&mut self, start: usize) -> Option<()> {
+        if self.may_go_on(start) {
+            return None;
+        }
+        let is_too_large = self.buffer.len() - start > self.record_limit;
+        let kind = if is_too_large {
+            DamageKind::TooLarge { limit: self.record_limit }
+        } else {
+            DamageKind::Unbalanced
+        };
+        self.search_from(start, kind);
+        Some(())
+    }
+
+    /// Begins a search behind the byte at `from`.
+    fn search_from(&mut self, from: usize, kind: DamageKind) {
+        let farthest = self.at(self.cursor.max(from));
+        self.search = Search { from: self.at(from), kind, armed: false, farthest, first: None };
+        self.cursor = from;
+        self.state = State::Searching(None);
+    }
+
+    /// Looks for a place where a record may start. `None`: more bytes are needed.
+    fn find_candidate(&mut self) -> Option<()> {
+        let begin = self.cursor;
+        let mut armed = self.search.armed;
+        let rest = self.buffer.get(begin..).unwrap_or_default();
+        let found = rest.iter().position(|byte| {
+            let is_candidate = armed && *byte == b'{';
+            armed = armed_behind(armed, &[*byte]);
+            is_candidate
+        });
+        self.search.armed = armed;
+        self.cursor += found.unwrap_or(rest.len());
+        self.bytes_scanned += to_u64(self.cursor - begin);
+        self.search.farthest = self.search.farthest.max(self.at(self.cursor));
+        found?;
+        self.state = State::Searching(Some((self.cursor, JsonScan::new())));
+        Some(())
+    }
+
+    /// Reads on in a candidate. `None`: more bytes are needed.
+    fn try_candidate(&mut self, start: usize, mut json: JsonScan) -> Option<()> {
+        let scanned = self.advance(start, &mut json);
+        self.search.farthest = self.search.farthest.max(self.at(self.cursor));
+        if scanned == Scanned::All && self.may_go_on(start) {
+            self.state = State::Searching(Some((start, json)));
+            return None;
+        }
+        let bytes = self.buffer.get(start..self.cursor).unwrap_or_default();
+        if scanned == Scanned::Object {
+            self.bytes_scanned += to_u64(bytes.len());
+            if is_flow_record(bytes) {
+                self.state = State::Found(start);
+                return Some(());
+            }
+        }
+        self.cursor = start + 1;
+        self.search.armed = false;
+        self.state = State::Searching(None);
+        Some(())
+    }
+
+    fn advance(&mut self, start: usize, json: &mut JsonScan) -> Scanned {
+        let mut cursor = self.cursor;
+        let scanned = json.advance(self.within_limit(start), &mut cursor);
+        self.bytes_scanned += to_u64(cursor - self.cursor);
+        self.cursor = cursor;
+        scanned
+    }
+
+    /// The buffer to the last byte that an object from `start` on may have.
+    fn within_limit(&self, start: usize) -> &[u8] {
+        let end = start.saturating_add(self.record_limit).min(self.buffer.len());
+        self.buffer.get(..end).unwrap_or_default()
+    }
+
+    /// Whether bytes yet to come can complete an object that has no end so far.
+    fn may_go_on(&self, start: usize) -> bool {
+        !self.ended && self.buffer.len() - start <= self.record_limit
     }
 
     /// Moves the cursor over the bytes that `skipped` allows; returns the byte that stopped it.
@@ -289,23 +409,79 @@ impl Splitter {
         let rest = self.buffer.get(self.cursor..).unwrap_or_default();
         let n_skipped = rest.iter().position(|byte| !skipped(*byte)).unwrap_or(rest.len());
         self.cursor += n_skipped;
+        self.bytes_scanned += to_u64(n_skipped);
         self.buffer.get(self.cursor).copied()
     }
 
-    fn check_size(&self, start: usize) -> Result<(), Damage> {
-        if self.cursor - start <= self.record_limit {
-            return Ok(());
+    /// Index of the first byte that is still needed.
+    fn needed_from(&self) -> usize {
+        match self.state {
+            State::Searching(_) if self.search.first.is_none() => self.index_of(self.search.from),
+            State::Head(start, ..)
+            | State::Record(start, _)
+            | State::Found(start)
+            | State::Searching(Some((start, _))) => start,
+            State::Mark | State::Leading | State::Between | State::Closed(_) | State::Searching(None) => {
+                self.cursor
+            }
         }
-        Err(Damage { offset: self.at(start), kind: DamageKind::TooLarge { limit: self.record_limit } })
     }
 
-    fn damage_here(&self, kind: DamageKind) -> Damage {
-        Damage { offset: self.at(self.cursor), kind }
+    /// Lets go of damaged bytes where they have become too many.
+    fn cut_damage(&mut self) {
+        let is_searching = matches!(self.state, State::Searching(_));
+        let held = self.at(self.buffer.len()).saturating_sub(self.search.from);
+        if is_searching && self.search.first.is_none() && held > to_u64(self.record_limit) {
+            let from = self.index_of(self.search.from);
+            let first = self.buffer.get(from..from + self.kept_bytes()).unwrap_or_default();
+            self.search.first = Some(first.to_vec());
+        }
+    }
+
+    fn damaged(&self, span: Span) -> Damaged<'_> {
+        let Search { from, kind, farthest, first, .. } = &self.search;
+        let mut length = usize::try_from(span.length()).unwrap_or(usize::MAX);
+        if farthest.saturating_sub(*from) > to_u64(self.record_limit) {
+            length = length.min(self.kept_bytes());
+        }
+        let held = match first {
+            Some(first) => first,
+            None => self.buffer.get(self.index_of(*from)..).unwrap_or_default(),
+        };
+        let bytes = held.get(..length.min(held.len())).unwrap_or_default();
+        Damaged { span, kind: kind.clone(), bytes }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        KEPT_BYTES.min(self.record_limit)
+    }
+
+    fn foreign_byte(&self) -> DamageKind {
+        let found = self.buffer.get(self.cursor).copied().unwrap_or_default();
+        DamageKind::NotJson(format!("`{}` at byte {}", found.escape_ascii(), self.at(self.cursor)))
+    }
+
+    fn pass(&mut self, end: usize) {
+        self.passed.offset = Some(self.at(end));
+        self.passed.context.clear();
+        self.passed.context.extend_from_slice(last_bytes(self.buffer.get(..end).unwrap_or_default()));
     }
 
     fn at(&self, index: usize) -> u64 {
         self.base + to_u64(index)
     }
+
+    fn index_of(&self, offset: u64) -> usize {
+        usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.buffer.len())
+    }
+}
+
+/// Whether a record may start behind `bytes`, where before them it might or might not.
+fn armed_behind(armed: bool, bytes: &[u8]) -> bool {
+    bytes.iter().fold(armed, |armed, byte| match byte {
+        b',' | b'[' | b'\n' => true,
+        byte => armed && is_white_space(*byte),
+    })
 }
 
 fn last_bytes(bytes: &[u8]) -> &[u8] {
@@ -317,105 +493,4 @@ fn to_u64(length: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Records, and what ended the reading.
-    fn split(stream: &[u8], chunk_bytes: usize, limit: usize) -> (Vec<String>, String) {
-        let mut splitter = Splitter::new(Start::Beginning, limit);
-        let mut records = Vec::new();
-        for chunk in stream.chunks(chunk_bytes) {
-            splitter.push(chunk);
-            loop {
-                match splitter.next_record() {
-                    Ok(Some(record)) => records.push(String::from_utf8(record.bytes.to_vec()).unwrap()),
-                    Ok(None) => break,
-                    Err(damage) => return (records, damage.to_string()),
-                }
-            }
-        }
-        let end = match splitter.finish() {
-            Ok(Tail::Clean) => "clean".to_owned(),
-            Ok(Tail::Incomplete { span, .. }) => format!("incomplete {span}"),
-            Err(damage) => damage.to_string(),
-        };
-        (records, end)
-    }
-
-    fn check(stream: &str, records: &[&str], end: &str) {
-        for chunk_bytes in [1, 2, 3, 7, 1_000] {
-            let (found, found_end) = split(stream.as_bytes(), chunk_bytes, 20);
-            assert_eq!(
-                (found, found_end.as_str()),
-                (records.iter().map(ToString::to_string).collect(), end),
-                "{stream}"
-            );
-        }
-    }
-
-    /// Scenario: streams of every shape, whole, cut and damaged, in chunks of several sizes. Guarantees: the records
-    /// before the damage, and the damage with its byte.
-    #[test]
-    fn streams() {
-        check("", &[], "clean");
-        check(" \n", &[], "clean");
-        check(r#"{"records":[]}"#, &[], "clean");
-        check(r#"{"records":[{}]}"#, &["{}"], "clean");
-        check(r#"{"a":[],"records":[{"b":"}"},{"\\":"\""}"#, &[r#"{"b":"}"}"#, r#"{"\\":"\""}"#], "clean");
-        check("{\"records\":[\n{},\n{} ,\r\n{}\n] } \n", &["{}", "{}", "{}"], "clean");
-        check("{\"a\":1}\n{\"b\":2}\n", &[r#"{"a":1}"#, r#"{"b":2}"#], "clean");
-        check(r#"{"records":{"a":1}}"#, &[r#"{"records":{"a":1}}"#], "clean");
-        check(r#"{"records":[{},{"a"#, &["{}"], "incomplete 15..18");
-        check(r#"{"rec"#, &[], "incomplete 0..5");
-        check("\u{feff}{}", &["{}"], "clean");
-        check("]", &[], "byte 0: expected a record, found `]`");
-        check("x{}", &[], "byte 0: expected a record, found `x`");
-        check("{},\n[", &["{}"], "byte 4: expected a record, found `[`");
-        check(r#"{"records":[{}"x"#, &["{}"], r#"byte 14: expected a record, found `\"`"#);
-        check(
-            r#"{"records":[{}]},{}"#,
-            &["{}"],
-            "byte 16: expected nothing after the closing bracket of the records, found `,`",
-        );
-    }
-
-    /// Scenario: records as large as the limit, and one byte larger, with and without their end. Guarantees: the
-    /// limit is exact and does not depend on the chunks.
-    #[test]
-    fn the_record_limit() {
-        let fits = r#"{"a":"45678901234"}"#.to_owned() + " ";
-        let exact = r#"{"a":"456789012345"}"#;
-        let larger = r#"{"a":"4567890123456"}"#;
-        let message = |at: usize| format!("byte {at}: the record that starts here is larger than 20 bytes");
-        check(&format!("{fits}{exact}"), &[fits.trim(), exact], "clean");
-        check(larger, &[], &message(0));
-        check(&format!("{{\"records\":[{exact},{larger}]}}"), &[exact], &message(33));
-        check(&format!("{{}}{}", larger.trim_end_matches('}')), &["{}"], "incomplete 2..22");
-        check(&format!("{{}}{}x", larger.trim_end_matches('}')), &["{}"], &message(2));
-    }
-
-    /// Scenario: many small records, then a large one, in small chunks. Guarantees: the buffer holds no more than the
-    /// record in work, a chunk and the context, and the context is what stands before the offset.
-    #[test]
-    fn memory_and_context() {
-        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(5_000));
-        let stream = format!("{{\"records\":[{}{large}]}}", "{\"b\":1},".repeat(1_000));
-        let mut splitter = Splitter::new(Start::Beginning, 10_000);
-        let mut carry = 0;
-        for chunk in stream.as_bytes().chunks(100) {
-            splitter.push(chunk);
-            assert!(splitter.buffer.len() <= carry + chunk.len() + CONTEXT_BYTES);
-            while splitter.next_record().unwrap().is_some() {}
-            if let Some(offset) = splitter.offset() {
-                let end = usize::try_from(offset).unwrap();
-                assert_eq!(splitter.context(), &stream.as_bytes()[end.saturating_sub(CONTEXT_BYTES)..end]);
-            }
-            carry = splitter.buffer.len() - splitter.cursor;
-            if let State::Record(start, _) | State::Head(start, _) = splitter.state {
-                carry = splitter.buffer.len() - start;
-            }
-        }
-        assert!(splitter.buffer.capacity() <= large.len() * 5 / 4 + 200, "{}", splitter.buffer.capacity());
-        assert_eq!(splitter.finish(), Ok(Tail::Clean));
-    }
-}
+mod tests;

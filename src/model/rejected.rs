@@ -15,14 +15,25 @@ pub enum Reason {
     UnknownVersion,
     /// A last record that was still incomplete when its blob was sealed.
     IncompleteRecord,
+    /// A record that is larger than a record may be.
+    RecordTooLarge,
+    /// Bytes that are no record.
+    Damage,
     /// The intake accepted a part of a batch and does not say which.
     Doubtful,
 }
 
 impl Reason {
     /// Every reason, for exhaustive tests and for reading a stored one back.
-    pub const ALL: [Self; 5] =
-        [Self::BadTuple, Self::BadRecord, Self::UnknownVersion, Self::IncompleteRecord, Self::Doubtful];
+    pub const ALL: [Self; 7] = [
+        Self::BadTuple,
+        Self::BadRecord,
+        Self::UnknownVersion,
+        Self::IncompleteRecord,
+        Self::RecordTooLarge,
+        Self::Damage,
+        Self::Doubtful,
+    ];
 
     /// The stored and printed name.
     #[must_use]
@@ -32,6 +43,8 @@ impl Reason {
             Self::BadRecord => "bad_record",
             Self::UnknownVersion => "unknown_version",
             Self::IncompleteRecord => "incomplete_record",
+            Self::RecordTooLarge => "record_too_large",
+            Self::Damage => "damage",
             Self::Doubtful => "doubtful",
         }
     }
@@ -56,7 +69,8 @@ pub struct Rejected {
     pub ordinal: Option<u32>,
     /// For a bad tuple: its record's head (the record without its flows), `aclID` and `rule`, as compact JSON.
     pub context: Option<String>,
-    /// The whole input (or, for a refused event, the whole encoded event).
+    /// The whole input, or the first 64 KiB of one that is larger than a record may be; the span tells the full
+    /// length. For a refused event, the whole encoded event.
     pub text: Vec<u8>,
     /// The intake's answer where it refused: status and at most 2 KiB of its body.
     pub answer: Option<(u16, String)>,

@@ -11,7 +11,8 @@ use super::{
     budget::Share,
     discover::Work,
     progress::Progress,
-    read::{self, ReadCounts, ReadEnd, ReadOutcome},
+    read,
+    read_end::{ReadCounts, ReadEnd, ReadOutcome},
 };
 use crate::{
     batch::Run,
@@ -113,7 +114,7 @@ impl Queue {
 /// Counts how a reading ended and says so where somebody should know. Returns a blob that is to be read on.
 fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Option<Work> {
     let metrics = &lane.metrics.reading;
-    let ReadCounts { calls, bytes, new_bytes, records, rewritten } = end.counts;
+    let ReadCounts { calls, bytes, new_bytes, records, rewritten, .. } = end.counts;
     metrics.read_calls.inc_by(calls);
     metrics.bytes_read.inc_by(bytes);
     metrics.bytes_appended.inc_by(new_bytes);
@@ -136,13 +137,15 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
         ReadOutcome::Damaged(damage) => {
             error!(
                 %blob, reason = %damage,
-                "the blob is damaged and is held at this place until it changes; nothing behind it is delivered",
+                "the blob is damaged and is held at this place until it changes or its hour is sealed; no flow log can be \
+                 read behind it",
             );
             collected.held.push((blob, end.version.etag));
         }
-        ReadOutcome::Gone => {
-            warn!(%blob, "the blob was deleted before it was read to its end");
+        ReadOutcome::Gone { unread } => {
+            warn!(%blob, unread_bytes = unread, "the blob was deleted before it was read to its end");
             metrics.blobs_gone.inc();
+            metrics.bytes_lost_unread.inc_by(unread);
             collected.gone = collected.gone.saturating_add(1);
         }
         ReadOutcome::StillChanging => {

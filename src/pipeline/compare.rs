@@ -50,12 +50,13 @@ pub(super) async fn compare(
             }
             _ => {}
         }
-        if memory.held.get(&version.name) == Some(&version.etag) {
+        let is_held = memory.held.get(&version.name) == Some(&version.etag);
+        if is_held && !sealing {
             counts.held = counts.held.saturating_add(1);
             sealable = false;
             continue;
         }
-        if memory.held.remove(&version.name).is_some() {
+        if memory.held.remove(&version.name).is_some() && !is_held {
             warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
         }
         works.push(Work { blob, version, position, sealing });

@@ -21,10 +21,12 @@ mod compare;
 mod deliver;
 mod discover;
 pub mod filter;
+mod gunzip;
 mod listing;
 mod plan;
 mod progress;
 mod read;
+mod read_end;
 mod report;
 pub mod shared;
 pub mod state;
@@ -61,7 +63,7 @@ use watch::Watch;
 const WORKS_QUEUED: usize = 16_384;
 
 /// Runs wait here while the batcher is busy: one for each reader that is likely to be ahead. A run is about
-/// [`read::RUN_BYTES`].
+/// [`read_end::RUN_BYTES`].
 const RUNS_QUEUED: usize = 4;
 
 /// One full batch may wait for a free request: more would only hide a slow intake.

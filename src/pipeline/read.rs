@@ -5,13 +5,20 @@ use std::{ops::ControlFlow, sync::Arc};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{Lane, Pass, assemble::bytes_in_memory, budget::Share, discover::Work};
+use super::{
+    Lane, Pass,
+    assemble::bytes_in_memory,
+    budget::Share,
+    discover::Work,
+    gunzip::{Gunzip, STEP_BYTES, Skip, Skipped, Unzipped, is_gzip},
+    read_end::{Pending, RUN_BYTES, ReadCounts, ReadEnd, ReadOutcome},
+};
 use crate::{
-    batch::{EncodedEvents, EventPlace, Run},
+    batch::{EventPlace, Run},
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
     event::Encoder,
-    flowlog::{Damage, RawRecord, Splitter, Start, Tail},
-    model::{BlobVersion, Reason, Rejected},
+    flowlog::{DamageKind, Damaged, Piece, RawRecord, Splitter, Start, Tail},
+    model::{BlobVersion, Reason, Rejected, Span},
     storage::{StorageError, StorageErrorKind},
 };
 
@@ -19,59 +26,14 @@ use crate::{
 /// once for each blob that is read at the same time.
 const READ_BYTES: u64 = 1024 * 1024;
 
-/// A run leaves when it holds this many encoded bytes: small against a batch, large against the cost of a message.
-pub(super) const RUN_BYTES: usize = 256 * 1024;
-
-/// A blob that changes while it is read is followed this often within one pass.
-const CHANGES_FOLLOWED: u32 = 3;
-
 /// What a reader takes before it knows its blob's records: one range, and the rest of a record before it.
 const READER_BYTES: usize = 2 * 1024 * 1024;
 
 /// A reader gives its place up after so many bytes, if another blob waits for one.
 const TURN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How the reading of a blob ended.
-#[derive(Debug)]
-pub(super) struct ReadEnd {
-    /// The version that was read last.
-    pub(super) version: BlobVersion,
-    pub(super) counts: ReadCounts,
-    pub(super) outcome: ReadOutcome,
-}
-
-/// What a reading took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct ReadCounts {
-    /// Read and HEAD calls.
-    pub(super) calls: u64,
-    /// Bytes read.
-    pub(super) bytes: u64,
-    /// Of these, bytes behind the position.
-    pub(super) new_bytes: u64,
-    /// Records taken.
-    pub(super) records: u64,
-    /// How often the blob was found to be rewritten.
-    pub(super) rewritten: u64,
-}
-
-#[derive(Debug)]
-pub(super) enum ReadOutcome {
-    /// Read to its end.
-    Complete,
-    /// Damage at a place that cannot be passed.
-    Damaged(Damage),
-    /// Deleted.
-    Gone,
-    /// It had another version each time.
-    StillChanging,
-    /// It could not be read.
-    Failed(StorageError),
-    /// Others wait, and it has had its turn: this is left.
-    TurnOver(Box<Work>),
-    /// The process is stopping, or a later stage has failed.
-    Stopped,
-}
+/// A blob that changes while it is read is followed this often within one pass.
+const CHANGES_FOLLOWED: u32 = 3;
 
 /// Reads a blob from its position to the end of its version.
 pub(super) async fn read_blob(
@@ -88,9 +50,20 @@ pub(super) async fn read_blob(
         work,
         runs,
         pass,
+        share: Share::empty(),
         counts: ReadCounts::default(),
     };
-    let outcome = reader.read().await;
+    let mut outcome = reader.read().await;
+    if let ReadOutcome::Gone { unread } = &mut outcome {
+        let offset = reader.pending.to.as_ref().and_then(Position::bytes).unwrap_or_default();
+        *unread = reader.work.version.length.saturating_sub(offset);
+    }
+    if reader.counts.damaged > 0 {
+        warn!(
+            blob = %reader.work.blob.name(), pieces = reader.counts.damaged,
+            "damaged pieces of the blob were passed over; they are kept in the quarantine",
+        );
+    }
     let is_last = !matches!(outcome, ReadOutcome::TurnOver(_));
     let outcome = match reader.send(is_last).await {
         Ok(()) => outcome,
@@ -105,29 +78,27 @@ struct Reader {
     encoder: Encoder,
     runs: mpsc::Sender<(Run, Share)>,
     pass: Arc<Pass>,
+    /// The memory of the buffers.
+    share: Share,
     /// Where the last run that was sent ended.
     chain: Option<Position>,
     pending: Pending,
     counts: ReadCounts,
 }
 
-/// What will be the next run.
-struct Pending {
-    events: EncodedEvents,
-    rejected: Vec<Rejected>,
-    /// The position once all of it is acknowledged.
-    to: Option<Position>,
+/// A blob whose first bytes in question were looked at.
+enum Opened {
+    /// A splitter at the position, and the offset of the next byte to read.
+    Plain(Box<Splitter>, u64),
+    /// The blob is compressed and begins with these bytes.
+    Gzip(bytes::Bytes),
 }
 
-impl Pending {
-    fn at(position: Option<Position>) -> Self {
-        Self { events: EncodedEvents::default(), rejected: Vec::new(), to: position }
-    }
-}
-
-/// Why the reading of a version ended.
-enum VersionEnd {
-    Complete,
+/// How the reading of a version ended.
+enum Read {
+    ToEnd,
+    /// Before the position stands what did not stand there when it was stored.
+    Rewritten,
     /// The next record needs more than the reader could have.
     NeedsMemory,
 }
@@ -140,14 +111,21 @@ impl Reader {
         let mut wanted_bytes = READER_BYTES;
         let mut n_changes = 0;
         loop {
-            let share = tokio::select! {
+            // Where a record needs more memory than is free, what is held is given back first: else two such readers
+            // would wait for each other.
+            self.share = Share::empty();
+            self.share = tokio::select! {
                 biased;
                 () = self.pass.stopping.reading.cancelled() => return ReadOutcome::Stopped,
                 share = self.lane.budget.reading().take(wanted_bytes) => share,
             };
-            match self.read_version(share).await {
-                Ok(VersionEnd::Complete) => return ReadOutcome::Complete,
-                Ok(VersionEnd::NeedsMemory) => {
+            match self.read_version().await {
+                Ok(Read::ToEnd) => return ReadOutcome::Complete,
+                Ok(Read::Rewritten) => match self.start_over().await {
+                    Ok(()) => continue,
+                    Err(ended) => return ended,
+                },
+                Ok(Read::NeedsMemory) => {
                     wanted_bytes = wanted_bytes.saturating_mul(2);
                     continue;
                 }
@@ -168,13 +146,64 @@ impl Reader {
         }
     }
 
-    /// Reads from the position to the end of the version at hand. Where a record needs more memory than is free, what
-    /// is held is given back first: else two such readers would wait for each other.
-    async fn read_version(&mut self, mut share: Share) -> Result<VersionEnd, Ended> {
-        let (mut splitter, mut cursor) = self.open().await?;
+    /// Reads from the position to the end of the version at hand.
+    async fn read_version(&mut self) -> Result<Read, Ended> {
+        match self.open().await? {
+            Opened::Plain(splitter, cursor) => self.read_plain(*splitter, cursor).await,
+            Opened::Gzip(first) => self.read_gzip(first).await,
+        }
+    }
+
+    /// Looks at the blob's bytes at the position. What stands before the position must be what stood there when it was
+    /// stored; else the blob was rewritten, and it is read from its beginning. A compressed blob is always read from
+    /// there, and shows by its first bytes.
+    async fn open(&mut self) -> Result<Opened, Ended> {
+        let limit = self.lane.limits.record_bytes;
+        let length = self.work.version.length;
+        let stored = self.pending.to.as_ref().and_then(|position| position.offset);
+        if let Some((offset, hash)) = stored.filter(|(offset, _)| *offset <= length) {
+            let context_bytes = offset.min(u64::try_from(ContextHash::BYTES).unwrap_or(u64::MAX));
+            let from = offset.saturating_sub(context_bytes);
+            let to = length.min(from.saturating_add(READ_BYTES));
+            let chunk = self.fetch(from, to).await?;
+            let (context, rest) =
+                chunk.split_at(usize::try_from(context_bytes).unwrap_or(0).min(chunk.len()));
+            if ContextHash::of(context) == hash {
+                let mut splitter = Splitter::new(Start::After { offset, context }, limit);
+                splitter.push(rest);
+                return Ok(Opened::Plain(Box::new(splitter), to));
+            }
+        }
+        let to = length.min(READ_BYTES);
+        let first = self.fetch(0, to).await?;
+        if is_gzip(&first) {
+            return Ok(Opened::Gzip(first));
+        }
+        if stored.is_some() {
+            self.start_over().await?;
+        }
+        let mut splitter = Splitter::new(Start::Beginning, limit);
+        splitter.push(&first);
+        Ok(Opened::Plain(Box::new(splitter), to))
+    }
+
+    /// The blob was rewritten: nothing of it counts as read.
+    async fn start_over(&mut self) -> Result<(), Ended> {
+        let offset = self.pending.to.as_ref().and_then(Position::bytes);
+        warn!(
+            blob = %self.work.blob.name(), offset, length = self.work.version.length,
+            "the blob was rewritten: it is read again from its beginning, its events keep their ids",
+        );
+        self.counts.rewritten = self.counts.rewritten.saturating_add(1);
+        self.send(false).await?;
+        self.pending.to = Some(Position { offset: None, seen: None });
+        Ok(())
+    }
+
+    async fn read_plain(&mut self, mut splitter: Splitter, mut cursor: u64) -> Result<Read, Ended> {
         let first = cursor;
         loop {
-            self.take_records(&mut splitter).await?;
+            self.take_pieces(&mut splitter).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
@@ -186,82 +215,144 @@ impl Reader {
             }
             let to = length.min(cursor.saturating_add(READ_BYTES));
             let chunk = self.fetch(cursor, to).await?;
-            let needed_bytes = splitter.buffered_bytes().saturating_add(chunk.len());
-            if !self.lane.budget.reading().try_grow(&mut share, needed_bytes) {
+            if !self.has_room(&splitter, chunk.len()) {
                 self.send(false).await?;
-                return Ok(VersionEnd::NeedsMemory);
+                return Ok(Read::NeedsMemory);
             }
             splitter.push(&chunk);
-            let new_bytes = to.saturating_sub(cursor);
-            self.pass.progress.read(new_bytes);
-            self.counts.new_bytes = self.counts.new_bytes.saturating_add(new_bytes);
+            self.count_new(chunk.len());
             cursor = to;
         }
-        let tail = match splitter.finish() {
-            Ok(Tail::Clean) => TailState::Clean,
-            Ok(Tail::Incomplete { span, bytes }) if self.work.sealing => {
-                self.pending.rejected.push(Rejected {
-                    reason: Reason::IncompleteRecord,
-                    detail: "the blob was sealed before the record's end was written".to_owned(),
-                    span,
-                    ordinal: None,
-                    context: None,
-                    text: bytes.to_vec(),
-                    answer: None,
-                });
+        self.finish(splitter, None).await?;
+        Ok(Read::ToEnd)
+    }
+
+    /// Decompresses the blob from its beginning; what stands before the position is only compared.
+    async fn read_gzip(&mut self, first: bytes::Bytes) -> Result<Read, Ended> {
+        let limit = self.lane.limits.record_bytes;
+        let mut cursor = u64::try_from(first.len()).unwrap_or(u64::MAX);
+        let mut gunzip = Gunzip::new(first);
+        let mut splitter = Splitter::new(Start::Beginning, limit);
+        let stored = self.pending.to.as_ref().and_then(|position| position.offset);
+        let mut skip = stored.map(|(offset, hash)| Skip::new(offset, hash));
+        let mut n_bytes: u64 = 0;
+        let fault = loop {
+            let mut chunk = match gunzip.next() {
+                Unzipped::Bytes(chunk) => chunk,
+                Unzipped::End => break None,
+                Unzipped::Damaged(detail) => break Some(detail),
+                Unzipped::Starved => {
+                    let length = self.work.version.length;
+                    let to = length.min(cursor.saturating_add(READ_BYTES));
+                    let more = if cursor < to { Some(self.fetch(cursor, to).await?) } else { None };
+                    self.count_new(more.as_ref().map_or(0, bytes::Bytes::len));
+                    gunzip.give(more);
+                    cursor = to;
+                    continue;
+                }
+            };
+            // Much can come out of few compressed bytes: others get their turn, and stopping is heard.
+            tokio::task::yield_now().await;
+            if self.pass.stopping.reading.is_cancelled() {
+                return Err(ReadOutcome::Stopped);
+            }
+            n_bytes = n_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if let Some(on_the_way) = &mut skip {
+                match on_the_way.pass(chunk) {
+                    Skipped::All => continue,
+                    Skipped::Different => return Ok(Read::Rewritten),
+                    Skipped::Rest(rest) => chunk = rest,
+                }
+                let start = Start::After { offset: on_the_way.offset(), context: on_the_way.context() };
+                splitter = Splitter::new(start, limit);
+                skip = None;
+            }
+            if !self.has_room(&splitter, chunk.len().saturating_add(STEP_BYTES)) {
+                self.send(false).await?;
+                return Ok(Read::NeedsMemory);
+            }
+            splitter.push(chunk);
+            self.take_pieces(&mut splitter).await?;
+        };
+        if skip.is_some() {
+            return Ok(Read::Rewritten);
+        }
+        self.finish(splitter, fault.map(|detail| (n_bytes, DamageKind::Compression(detail)))).await?;
+        Ok(Read::ToEnd)
+    }
+
+    /// All bytes are read: what stands behind the last record is waited for, or kept in the quarantine if the blob's
+    /// time to be sealed has come. `fault` is where and why decompression ended early.
+    async fn finish(
+        &mut self,
+        mut splitter: Splitter,
+        fault: Option<(u64, DamageKind)>,
+    ) -> Result<(), Ended> {
+        splitter.end();
+        self.take_pieces(&mut splitter).await?;
+        let rest = match (splitter.tail(), fault) {
+            (Tail::Incomplete(damaged) | Tail::Damaged(damaged), Some((_, kind))) => {
+                Tail::Damaged(Damaged { kind, ..damaged })
+            }
+            (Tail::Clean, Some((end, kind))) => {
+                Tail::Damaged(Damaged { span: Span { from: end, to: end }, kind, bytes: &[] })
+            }
+            (tail, None) => tail,
+        };
+        let tail = match rest {
+            Tail::Clean => TailState::Clean,
+            Tail::Incomplete(record) if self.work.sealing => {
+                let detail = "the blob was sealed before the record's end was written".to_owned();
+                self.pending.reject([Rejected { detail, ..record.rejected(Reason::IncompleteRecord) }]);
                 TailState::Quarantined
             }
-            Ok(Tail::Incomplete { .. }) => TailState::Incomplete,
-            Err(damage) => return Err(ReadOutcome::Damaged(damage)),
+            Tail::Incomplete(_) => TailState::Incomplete,
+            Tail::Damaged(damaged) if self.work.sealing => {
+                self.pending.reject([damaged.rejected(damaged.kind.reason())]);
+                TailState::Quarantined
+            }
+            Tail::Damaged(damaged) => return Err(ReadOutcome::Damaged(damaged.damage())),
         };
         let BlobVersion { etag, length, .. } = self.work.version.clone();
         let offset = self.pending.to.as_ref().and_then(|position| position.offset);
         self.pending.to = Some(Position { offset, seen: Some(SeenThrough { etag, length, tail }) });
-        Ok(VersionEnd::Complete)
+        Ok(())
     }
 
-    /// A splitter at the position, and the offset of the next byte to read. What stands before the position must be
-    /// what stood there when it was stored; else the blob was rewritten, and it is read from its beginning.
-    async fn open(&mut self) -> Result<(Splitter, u64), Ended> {
-        let limit = self.lane.limits.record_bytes;
-        let length = self.work.version.length;
-        let Some((offset, hash)) = self.pending.to.as_ref().and_then(|position| position.offset) else {
-            return Ok((Splitter::new(Start::Beginning, limit), 0));
-        };
-        if offset <= length {
-            let context_bytes = offset.min(u64::try_from(ContextHash::BYTES).unwrap_or(u64::MAX));
-            let from = offset.saturating_sub(context_bytes);
-            let to = length.min(from.saturating_add(READ_BYTES));
-            let chunk = self.fetch(from, to).await?;
-            let (context, rest) =
-                chunk.split_at(usize::try_from(context_bytes).unwrap_or(0).min(chunk.len()));
-            if ContextHash::of(context) == hash {
-                let mut splitter = Splitter::new(Start::After { offset, context }, limit);
-                splitter.push(rest);
-                return Ok((splitter, to));
-            }
-        }
-        warn!(
-            blob = %self.work.blob.name(), offset, length,
-            "the blob was rewritten: it is read again from its beginning, its events keep their ids",
-        );
-        self.counts.rewritten = self.counts.rewritten.saturating_add(1);
-        self.send(false).await?;
-        self.pending.to = Some(Position { offset: None, seen: None });
-        Ok((Splitter::new(Start::Beginning, limit), 0))
+    /// Whether the buffers may grow by so many bytes.
+    fn has_room(&mut self, splitter: &Splitter, n_bytes: usize) -> bool {
+        let needed_bytes = splitter.buffered_bytes().saturating_add(n_bytes);
+        self.lane.budget.reading().try_grow(&mut self.share, needed_bytes)
     }
 
-    async fn take_records(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
+    fn count_new(&mut self, n_bytes: usize) {
+        let n_bytes = u64::try_from(n_bytes).unwrap_or(u64::MAX);
+        self.pass.progress.read(n_bytes);
+        self.counts.new_bytes = self.counts.new_bytes.saturating_add(n_bytes);
+    }
+
+    async fn take_pieces(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
         loop {
-            match splitter.next_record() {
-                Ok(Some(record)) => self.encode(&record).await?,
-                Ok(None) => return Ok(()),
-                Err(damage) => return Err(ReadOutcome::Damaged(damage)),
+            match splitter.next_piece() {
+                Some(Piece::Record(record)) => match self.encode(&record).await {
+                    Err(ReadOutcome::Damaged(damage)) => {
+                        splitter.not_json(damage.kind);
+                        continue;
+                    }
+                    encoded => {
+                        encoded?;
+                        self.counts.records = self.counts.records.saturating_add(1);
+                    }
+                },
+                Some(Piece::Damaged(damaged)) => {
+                    self.counts.damaged = self.counts.damaged.saturating_add(1);
+                    self.pending.reject([damaged.rejected(damaged.kind.reason())]);
+                }
+                None => return Ok(()),
             }
-            self.counts.records = self.counts.records.saturating_add(1);
             let offset = splitter.offset().map(|bytes| (bytes, ContextHash::of(splitter.context())));
             self.pending.to = Some(Position { offset, seen: None });
-            if self.pending.events.bytes.len() >= RUN_BYTES {
+            if self.pending.is_full() {
                 self.send(false).await?;
             }
             if self.pass.stopping.reading.is_cancelled() {
@@ -288,7 +379,7 @@ impl Reader {
             };
             let encoded =
                 self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
-            self.pending.rejected.extend(encoded.rejected);
+            self.pending.reject(encoded.rejected);
             next_ordinal = encoded.next_ordinal;
             if next_ordinal.is_some() {
                 self.send(false).await?;
@@ -299,8 +390,7 @@ impl Reader {
 
     /// Sends what is pending as a run.
     async fn send(&mut self, last: bool) -> Result<(), Ended> {
-        let rejected_bytes: usize = self.pending.rejected.iter().map(|rejected| rejected.text.len()).sum();
-        let needed_bytes = bytes_in_memory(&self.pending.events).saturating_add(rejected_bytes);
+        let needed_bytes = bytes_in_memory(&self.pending.events).saturating_add(self.pending.rejected_bytes);
         let share = tokio::select! {
             // What there is room for still leaves when the process is stopping.
             biased;
@@ -338,7 +428,7 @@ impl Reader {
 
 fn ended_by(error: StorageError) -> Ended {
     if matches!(error.kind, StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound) {
-        ReadOutcome::Gone
+        ReadOutcome::Gone { unread: 0 }
     } else {
         ReadOutcome::Failed(error)
     }

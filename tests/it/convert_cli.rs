@@ -90,10 +90,10 @@ fn faults_are_shown_with_their_place() {
             &garbage,
             "damage",
             "expected nothing after the closing bracket of the records, found `g`",
-            String::new(),
+            "garbage".to_owned(),
             6,
         ),
-        (&not_json, "damage", "the record that starts here is not JSON", text(b"{no json}"), 6),
+        (&not_json, "damage", "the record that starts here is not JSON", text(b"{no json},{}]}"), 6),
         (cut, "damage", "the gzip stream is damaged or cut", String::new(), 6),
         (&broken, "damage", "the gzip stream is damaged or cut", String::new(), 6),
     ] {
@@ -106,6 +106,89 @@ fn faults_are_shown_with_their_place() {
         assert_eq!(shown["text"], shown_text);
         assert!(shown["offset"].is_u64());
     }
+}
+
+/// *Scenario*: a file with damage in several places, and one with a record over the limit, both with more behind it.
+/// *Guarantees*: all that can be read is converted; each damage is one JSON object with its place, its length, its
+/// reason and its text, of the large record the first 64 KiB; the code is 65.
+#[test]
+fn reading_goes_on_behind_damage() {
+    const LIMIT: usize = 16 * 1024 * 1024;
+    let record = &BLOB[12..BLOB.len() - 2];
+    let torn = &record[..300];
+    let blob = [b"{\"records\":[", torn, b",", record, b",x\xff,", record, b"]}"].concat();
+    let large = [b"{\"time\":\"", b"\\\"".repeat(LIMIT / 2).as_slice(), b"\"}"].concat();
+    let blob_with_large = [b"{\"records\":[", record, b",", &large, b",\n", record, b"]}"].concat();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let damage_at =
+        |offset: usize, length: usize, reason: &str, text: String| (offset, length, reason.to_owned(), text);
+    let second = 12 + 301 + record.len() + 1;
+    for (input, expected) in [
+        (
+            &blob,
+            vec![
+                damage_at(12, 301, "damage", text(torn) + ","),
+                damage_at(second, 3, "damage", "x\u{fffd},".to_owned()),
+            ],
+        ),
+        (
+            &blob_with_large,
+            vec![damage_at(
+                13 + record.len(),
+                large.len() + 2,
+                "record_too_large",
+                text(&large[..64 * 1024]),
+            )],
+        ),
+    ] {
+        let output = convert(&["--format", "flow"], input);
+        let shown: Vec<_> = text(&output.stderr)
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let number = |name: &str| usize::try_from(line[name].as_u64().unwrap()).unwrap();
+                let word = |name: &str| line[name].as_str().unwrap().to_owned();
+                damage_at(number("offset"), number("length"), &word("reason"), word("text"))
+            })
+            .collect();
+        assert_eq!(shown, expected);
+        assert_eq!(output.status.code(), Some(65));
+        assert_eq!(memchr::memchr_iter(b'\n', &output.stdout).count(), 12);
+    }
+}
+
+/// *Scenario*: a record over the limit, and a torn one almost as large as the limit with a record behind it.
+/// *Guarantees*: the process never holds more than 32 MiB.
+#[test]
+fn memory_is_bounded_in_damage() {
+    const LIMIT: usize = 16 * 1024 * 1024;
+    let record = &BLOB[12..BLOB.len() - 2];
+    let text = b"\\\"".repeat(LIMIT / 2 - 5_000);
+    let torn = [b"{\"time\":\"", text.as_slice(), b",\n"].concat();
+    let large = [b"{\"time\":\"", text.as_slice(), &text[..20_000], b"\"},"].concat();
+    let input =
+        [b"{\"records\":[", torn.as_slice(), record, b",", &large, record, b",", &torn, record].concat();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flowlogd"))
+        .args(["convert", "--format", "flow"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&input).unwrap();
+    // All but what a pipe holds has been read by now; the process lives until its input is closed.
+    let kibibytes = peak_kibibytes(child.id());
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(65));
+    assert!(kibibytes <= 32 * 1024, "{kibibytes} KiB");
+}
+
+/// The most memory that a process has held so far.
+fn peak_kibibytes(process_id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    peak.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// *Scenario*: a file that is not there, a directory, a format that is none.
@@ -173,7 +256,7 @@ fn memory_does_not_grow_with_the_blob() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let status_file = format!("/proc/{}/status", child.id());
+    let process_id = child.id();
     let feeder = thread::spawn(move || {
         let block = [record, b","].concat().repeat(1_000);
         stdin.write_all(br#"{"records":["#).unwrap();
@@ -185,10 +268,9 @@ fn memory_does_not_grow_with_the_blob() {
         }
         stdin.write_all(b"]}").unwrap();
         // All but what a pipe holds has been read by now; the process lives until its input is closed.
-        let status = fs::read_to_string(status_file).unwrap();
-        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
+        let kibibytes = peak_kibibytes(process_id);
         drop(stdin);
-        peak
+        kibibytes
     });
     let mut stdout = child.stdout.take().unwrap();
     let (mut n_events, mut buffer) = (0, vec![0; 1 << 20]);
@@ -201,7 +283,6 @@ fn memory_does_not_grow_with_the_blob() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(n_events, n_records * 6);
-    let peak = feeder.join().unwrap();
-    let kibibytes: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(kibibytes <= 32 * 1024, "{peak}");
+    let kibibytes = feeder.join().unwrap();
+    assert!(kibibytes <= 32 * 1024, "{kibibytes} KiB");
 }

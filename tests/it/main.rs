@@ -31,6 +31,7 @@ mod checkpoints_cli;
 mod convert_cli;
 
 mod crash;
+mod damage;
 mod e2e;
 mod hours;
 mod receiver;

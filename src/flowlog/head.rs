@@ -1,47 +1,8 @@
-//! Where an object ends: braces counted outside strings, over bytes that arrive in pieces.
-
-use memchr::{memchr2, memchr3};
+//! Whether the first object of a stream wraps the records, over bytes that arrive in pieces.
 
 /// White space of JSON.
 pub(super) fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-/// How deep a scan stands in an object. Survives the border between two chunks, so that no byte is scanned twice.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Nesting {
-    braces: usize,
-    in_string: bool,
-}
-
-impl Nesting {
-    /// Scans on from `cursor`, which must first stand on the object's `{`. Returns whether the object ended;
-    /// `cursor` then stands behind its `}`, else at the end of `bytes` (or on a backslash that ends them).
-    pub(super) fn advance(&mut self, bytes: &[u8], cursor: &mut usize) -> bool {
-        loop {
-            let rest = bytes.get(*cursor..).unwrap_or_default();
-            let found =
-                if self.in_string { memchr2(b'"', b'\\', rest) } else { memchr3(b'"', b'{', b'}', rest) };
-            let Some((at, byte)) = found.and_then(|at| Some((at, *rest.get(at)?))) else {
-                *cursor = bytes.len();
-                return false;
-            };
-            match byte {
-                b'"' => self.in_string = !self.in_string,
-                b'\\' if at + 1 == rest.len() => {
-                    *cursor += at;
-                    return false;
-                }
-                b'\\' => *cursor += 1,
-                b'{' => self.braces += 1,
-                _ => self.braces = self.braces.saturating_sub(1),
-            }
-            *cursor += at + 1;
-            if byte == b'}' && self.braces == 0 {
-                return true;
-            }
-        }
-    }
 }
 
 /// What the first object of a stream turned out to be.
