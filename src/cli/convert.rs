@@ -239,8 +239,8 @@ fn take_records(
             written = output.events.write_all(event.body).and_then(|()| output.events.write_all(b"\n"));
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let encoded = match encoder.encode_record(&record, 0, &mut emit) {
-            Ok(encoded) => encoded,
+        let encoded = match encoder.begin(record) {
+            Ok(mut encoding) => encoding.advance(&mut emit),
             Err(damage) => return Ok(Err(Stop { damage, text: record.bytes.to_vec() })),
         };
         written.context("write to stdout")?;

@@ -1,6 +1,8 @@
 //! From one record to its events.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, vec};
+
+use serde_json::value::RawValue;
 
 use super::{
     Event, EventFormat,
@@ -12,10 +14,10 @@ use super::{
 use crate::{
     flowlog::{
         Damage, DamageKind, RawRecord, RecordHasher,
-        record::{self, Record, RecordError},
+        record::{self, Record, RecordError, Text, TupleGroup},
         tuple::FlowTuple,
     },
-    model::{BlobName, EventId, Origin, Reason, Rejected, Span},
+    model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
 };
 
 /// Where a record stands.
@@ -34,13 +36,43 @@ pub struct Encoder {
     body: Vec<u8>,
 }
 
-/// What became of a record.
+/// A record on its way into events. It is parsed once, however often the receiver of the events pauses.
+#[derive(Debug)]
+pub struct RecordEncoding<'a> {
+    encoder: &'a mut Encoder,
+    raw: RawRecord<'a>,
+    /// `None` where the record is rejected whole.
+    tuples: Option<Tuples<'a>>,
+    /// What the next advance reports.
+    rejected: Vec<Rejected>,
+}
+
+/// What a step of the encoding did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
-    /// What could not become an event, within the part of the record that this call covered.
+    /// What could not become an event, within the part of the record that this step covered.
     pub rejected: Vec<Rejected>,
-    /// The receiver of the events asked for a pause: go on with this ordinal. `None`: the record is done.
-    pub next_ordinal: Option<u32>,
+    /// The record has no more events. `false`: the receiver asked for a pause.
+    pub done: bool,
+}
+
+/// The tuples of a record that are still to be encoded.
+#[derive(Debug)]
+struct Tuples<'a> {
+    key: RecordKey,
+    head: Head,
+    groups: vec::IntoIter<TupleGroup<'a>>,
+    group: Option<OpenGroup<'a>>,
+    next_ordinal: u32,
+}
+
+#[derive(Debug)]
+struct OpenGroup<'a> {
+    acl_id: Text<'a>,
+    rule: Text<'a>,
+    /// The shape has been told.
+    begun: bool,
+    elements: vec::IntoIter<&'a RawValue>,
 }
 
 #[derive(Debug)]
@@ -65,88 +97,96 @@ impl Encoder {
         Self { blob: blob.clone(), hasher, shape, body: Vec::new() }
     }
 
-    /// Emits the record's events from ordinal `first` on. `emit` returns [`ControlFlow::Break`] to pause: the event it
-    /// was given counts as taken, and a later call goes on behind it.
+    /// Parses a record, so that its events can be taken.
     ///
     /// # Errors
-    /// [`Damage`] where the bytes are not JSON: the blob cannot be read on here. Nothing was emitted then.
-    pub fn encode_record(
-        &mut self,
-        raw: &RawRecord<'_>,
-        first: u32,
-        emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Encoded, Damage> {
+    /// [`Damage`] where the bytes are not JSON: the blob cannot be read on here.
+    pub fn begin<'a>(&'a mut self, raw: RawRecord<'a>) -> Result<RecordEncoding<'a>, Damage> {
+        let whole = |encoder, reason, detail| {
+            let rejected = vec![rejected_whole(&raw, reason, detail)];
+            Ok(RecordEncoding { encoder, raw, tuples: None, rejected })
+        };
         let record = match record::parse(raw.bytes) {
             Ok(record) => record,
             Err(RecordError::NotJson(detail)) => {
                 return Err(Damage { offset: raw.span.from, kind: DamageKind::NotJson(detail) });
             }
-            Err(RecordError::BadRecord(detail)) => return Ok(whole(raw, Reason::BadRecord, detail)),
+            Err(RecordError::BadRecord(detail)) => return whole(self, Reason::BadRecord, detail),
             Err(error @ RecordError::UnknownVersion(_)) => {
-                return Ok(whole(raw, Reason::UnknownVersion, error.to_string()));
+                return whole(self, Reason::UnknownVersion, error.to_string());
             }
         };
-        Ok(self.encode_tuples(raw, &record, first, emit))
+        self.shape.begin_record(&record, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
+        let tuples = Tuples {
+            key: self.hasher.key(&raw),
+            head: Head::default(),
+            groups: record.groups.into_iter(),
+            group: None,
+            next_ordinal: 0,
+        };
+        Ok(RecordEncoding { encoder: self, raw, tuples: Some(tuples), rejected: Vec::new() })
     }
+}
 
-    fn encode_tuples(
-        &mut self,
-        raw: &RawRecord<'_>,
-        record: &Record<'_>,
-        first: u32,
-        emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Encoded {
-        let Self { blob, hasher, shape, body } = self;
+impl RecordEncoding<'_> {
+    /// Emits the record's events, from where the last call stopped. `emit` returns [`ControlFlow::Break`] to pause: the
+    /// event that it was given counts as taken.
+    pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
+        let Self { encoder, raw, tuples, rejected } = self;
+        let Encoder { blob, shape, body, .. } = &mut **encoder;
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
-        let key = hasher.key(raw);
-        shape.begin_record(record, &place);
-        let mut head = Head::default();
-        let mut encoded = Encoded::default();
-        let mut ordinal: u32 = 0;
-        for flow in record.flows() {
-            for group in &flow.flow_groups {
-                let mut begun = false;
-                for element in &group.flow_tuples {
-                    let id = EventId { record: key, ordinal };
-                    ordinal = ordinal.saturating_add(1);
-                    if id.ordinal < first {
-                        continue;
+        let mut rejected = std::mem::take(rejected);
+        let Some(Tuples { key, head, groups, group: open, next_ordinal }) = tuples else {
+            return Encoded { rejected, done: true };
+        };
+        loop {
+            let Some(group) = open else {
+                match groups.next() {
+                    Some(TupleGroup { acl_id, rule, tuples }) => {
+                        let elements = tuples.into_iter();
+                        *open = Some(OpenGroup { acl_id, rule, begun: false, elements });
                     }
-                    let tuple_text = record::tuple_text(element);
-                    let parsed = match &tuple_text {
-                        Some(text) => FlowTuple::parse(text).map_err(|error| error.to_string()),
-                        None => Err("flow tuple: expected a text".to_owned()),
-                    };
-                    let tuple = match parsed {
-                        Ok(tuple) => tuple,
-                        Err(detail) => {
-                            encoded.rejected.push(Rejected {
-                                reason: Reason::BadTuple,
-                                detail,
-                                span: raw.span,
-                                ordinal: Some(id.ordinal),
-                                context: Some(head.with_place(raw, &flow.acl_id, &group.rule)),
-                                text: element.get().as_bytes().to_vec(),
-                                answer: None,
-                            });
-                            continue;
-                        }
-                    };
-                    if !begun {
-                        shape.begin_group(&flow.acl_id, &group.rule);
-                        begun = true;
-                    }
-                    body.clear();
-                    shape.write(body, &tuple, &group.rule, id, &place);
-                    let event = Event { id, record: raw.span, time_ms: tuple.time_ms, body };
-                    if emit(event).is_break() {
-                        encoded.next_ordinal = Some(ordinal);
-                        return encoded;
-                    }
+                    None => return Encoded { rejected, done: true },
                 }
+                continue;
+            };
+            let Some(element) = group.elements.next() else {
+                *open = None;
+                continue;
+            };
+            let id = EventId { record: *key, ordinal: *next_ordinal };
+            *next_ordinal = next_ordinal.saturating_add(1);
+            let tuple_text = record::tuple_text(element);
+            let parsed = match &tuple_text {
+                Some(text) => FlowTuple::parse(text).map_err(|error| error.to_string()),
+                None => Err("flow tuple: expected a text".to_owned()),
+            };
+            let tuple = match parsed {
+                Ok(tuple) => tuple,
+                Err(detail) => {
+                    rejected.push(Rejected {
+                        reason: Reason::BadTuple,
+                        detail,
+                        span: raw.span,
+                        ordinal: Some(id.ordinal),
+                        context: Some(head.with_place(raw, &group.acl_id, &group.rule)),
+                        text: element.get().as_bytes().to_vec(),
+                        answer: None,
+                    });
+                    continue;
+                }
+            };
+            if !group.begun {
+                shape.begin_group(&group.acl_id, &group.rule);
+                group.begun = true;
+            }
+            body.clear();
+            shape.write(body, &tuple, &group.rule, id, &place);
+            let event = Event { id, record: raw.span, time_ms: tuple.time_ms, body };
+            if emit(event).is_break() {
+                return Encoded { rejected, done: false };
             }
         }
-        encoded
     }
 }
 
@@ -184,8 +224,8 @@ impl Shape {
 }
 
 /// A record that is rejected whole.
-fn whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Encoded {
-    let rejected = Rejected {
+fn rejected_whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Rejected {
+    Rejected {
         reason,
         detail,
         span: raw.span,
@@ -193,8 +233,7 @@ fn whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Encoded {
         context: None,
         text: raw.bytes.to_vec(),
         answer: None,
-    };
-    Encoded { rejected: vec![rejected], next_ordinal: None }
+    }
 }
 
 /// What an operator needs beside a bad tuple: its record without the flows, written once however many of its tuples
@@ -243,7 +282,9 @@ mod tests {
         let mut encoder = Encoder::new(EventFormat::Flow { provenance: false }, &origin, &BlobName::new("b"));
         let length = u64::try_from(record.len()).unwrap();
         let raw = RawRecord { span: Span { from: 0, to: length }, bytes: record.as_bytes() };
-        encoder.encode_record(&raw, 0, &mut |_| ControlFlow::Continue(())).unwrap().rejected
+        let encoded = encoder.begin(raw).unwrap().advance(&mut |_| ControlFlow::Continue(()));
+        assert!(encoded.done);
+        encoded.rejected
     }
 
     /// Scenario: bad tuples of several groups in a record with white space, nested members and members that are named

@@ -12,7 +12,7 @@ mod text;
 mod timestamp;
 
 use encoder::RecordPlace;
-pub use encoder::{Encoded, Encoder};
+pub use encoder::{Encoded, Encoder, RecordEncoding};
 
 use crate::model::{EventId, Span};
 

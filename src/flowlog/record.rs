@@ -21,8 +21,21 @@ pub const VERSION: u32 = 4;
 pub struct Record<'a> {
     /// When the record was made.
     pub time: RecordTime,
-    /// The texts and lists.
+    /// The texts.
     pub fields: Fields<'a>,
+    /// The tuples, in the order of the record.
+    pub groups: Vec<TupleGroup<'a>>,
+}
+
+/// The tuples that one rule of one judge (a network security group, a network manager) is responsible for.
+#[derive(Debug)]
+pub struct TupleGroup<'a> {
+    /// GUID or resource id of the judge, or `unspecified`.
+    pub acl_id: Text<'a>,
+    /// Name of the rule.
+    pub rule: Text<'a>,
+    /// The elements as they stand: a text with a flow tuple, if all is well.
+    pub tuples: Vec<&'a RawValue>,
 }
 
 /// The members of a record. Any order; unknown members are ignored; a list that is missing or null is empty.
@@ -61,28 +74,22 @@ struct FlowRecords<'a> {
     flows: Vec<Flow<'a>>,
 }
 
-/// The flows that one resource (a network security group, a network manager) judged.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Flow<'a> {
-    /// GUID or resource id of the judge, or `unspecified`.
+struct Flow<'a> {
     #[serde(borrow, default, rename = "aclID")]
-    pub acl_id: Text<'a>,
-    /// The flows by rule.
+    acl_id: Text<'a>,
     #[serde(borrow, default, deserialize_with = "list")]
-    pub flow_groups: Vec<FlowGroup<'a>>,
+    flow_groups: Vec<FlowGroup<'a>>,
 }
 
-/// The flows that one rule judged.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FlowGroup<'a> {
-    /// Name of the rule.
+struct FlowGroup<'a> {
     #[serde(borrow, default)]
-    pub rule: Text<'a>,
-    /// The elements as they stand: a text with a flow tuple, if all is well.
+    rule: Text<'a>,
     #[serde(borrow, default, deserialize_with = "list")]
-    pub flow_tuples: Vec<&'a RawValue>,
+    flow_tuples: Vec<&'a RawValue>,
 }
 
 /// A record that cannot be read.
@@ -105,7 +112,7 @@ pub enum RecordError {
 /// As [`RecordError`] says.
 pub fn parse(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
     let text = str::from_utf8(bytes).map_err(|error| RecordError::NotJson(error.to_string()))?;
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
+    let mut fields: Fields<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
     match &fields.flow_log_version {
         Some(version) if version.is_known() => {}
         _ => return Err(explain_version(fields.flow_log_version.as_ref())),
@@ -116,15 +123,20 @@ pub fn parse(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
     let time = RecordTime::parse(time_text).ok_or_else(|| {
         RecordError::BadRecord(format!("time: expected an RFC 3339 date and time, found `{time_text}`"))
     })?;
-    Ok(Record { time, fields })
+    let groups = groups(std::mem::take(&mut fields.flow_records.flows));
+    Ok(Record { time, fields, groups })
 }
 
-impl<'a> Record<'a> {
-    /// The flows, in the order of the record.
-    #[must_use]
-    pub fn flows(&self) -> &[Flow<'a>] {
-        &self.fields.flow_records.flows
+fn groups(flows: Vec<Flow<'_>>) -> Vec<TupleGroup<'_>> {
+    let mut groups = Vec::new();
+    for Flow { acl_id, flow_groups } in flows {
+        groups.extend(flow_groups.into_iter().map(|FlowGroup { rule, flow_tuples }| TupleGroup {
+            acl_id: acl_id.clone(),
+            rule,
+            tuples: flow_tuples,
+        }));
     }
+    groups
 }
 
 /// The members of a record's top, looked at only after a failure.

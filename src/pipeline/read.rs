@@ -59,8 +59,8 @@ pub(super) async fn read_blob(
     runs: mpsc::Sender<Run>,
     cancelled: CancellationToken,
 ) -> ReadEnd {
+    let mut encoder = Encoder::new(lane.format, lane.storage.origin(), work.blob.name());
     let mut reader = Reader {
-        encoder: Encoder::new(lane.format, lane.storage.origin(), work.blob.name()),
         chain: work.position.clone(),
         pending: Pending::at(work.position.clone()),
         lane,
@@ -70,7 +70,7 @@ pub(super) async fn read_blob(
         calls: 0,
         bytes: 0,
     };
-    let outcome = reader.read().await;
+    let outcome = reader.read(&mut encoder).await;
     let outcome = match reader.send(true).await {
         Ok(()) => outcome,
         Err(ended) => ended,
@@ -81,7 +81,6 @@ pub(super) async fn read_blob(
 struct Reader {
     lane: Arc<Lane>,
     work: Work,
-    encoder: Encoder,
     runs: mpsc::Sender<Run>,
     cancelled: CancellationToken,
     /// Where the last run that was sent ended.
@@ -109,9 +108,9 @@ impl Pending {
 type Ended = ReadOutcome;
 
 impl Reader {
-    async fn read(&mut self) -> ReadOutcome {
+    async fn read(&mut self, encoder: &mut Encoder) -> ReadOutcome {
         for _attempt in 0..=CHANGES_FOLLOWED {
-            match self.read_version().await {
+            match self.read_version(encoder).await {
                 Err(ReadOutcome::Failed(error)) if error.kind == StorageErrorKind::Changed => {}
                 Err(ended) => return ended,
                 Ok(()) => return ReadOutcome::Complete,
@@ -128,10 +127,10 @@ impl Reader {
     }
 
     /// Reads from the position to the end of the version at hand.
-    async fn read_version(&mut self) -> Result<(), Ended> {
+    async fn read_version(&mut self, encoder: &mut Encoder) -> Result<(), Ended> {
         let (mut splitter, mut cursor) = self.open().await?;
         loop {
-            self.take_records(&mut splitter).await?;
+            self.take_records(&mut splitter, encoder).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
@@ -194,10 +193,10 @@ impl Reader {
         Ok((Splitter::new(Start::Beginning, limit), 0))
     }
 
-    async fn take_records(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
+    async fn take_records(&mut self, splitter: &mut Splitter, encoder: &mut Encoder) -> Result<(), Ended> {
         loop {
             match splitter.next_record() {
-                Ok(Some(record)) => self.encode(&record).await?,
+                Ok(Some(record)) => self.encode(encoder, record).await?,
                 Ok(None) => return Ok(()),
                 Err(damage) => return Err(ReadOutcome::Damaged(damage)),
             }
@@ -214,9 +213,9 @@ impl Reader {
 
     /// Encodes one record. Where its events are many, they leave in several runs; the position stands still before
     /// the record until the last of them.
-    async fn encode(&mut self, record: &RawRecord<'_>) -> Result<(), Ended> {
-        let mut next_ordinal = Some(0);
-        while let Some(first) = next_ordinal {
+    async fn encode(&mut self, encoder: &mut Encoder, record: RawRecord<'_>) -> Result<(), Ended> {
+        let mut encoding = encoder.begin(record).map_err(ReadOutcome::Damaged)?;
+        loop {
             let framing = self.lane.intake.framing();
             let events = &mut self.pending.events;
             let mut emit = |event: crate::event::Event<'_>| {
@@ -228,15 +227,13 @@ impl Reader {
                     ControlFlow::Continue(())
                 }
             };
-            let encoded =
-                self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
+            let encoded = encoding.advance(&mut emit);
             self.pending.rejected.extend(encoded.rejected);
-            next_ordinal = encoded.next_ordinal;
-            if next_ordinal.is_some() {
-                self.send(false).await?;
+            if encoded.done {
+                return Ok(());
             }
+            self.send(false).await?;
         }
-        Ok(())
     }
 
     /// Sends what is pending as a run.

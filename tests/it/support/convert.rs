@@ -60,8 +60,8 @@ fn take_records(
     converted: &mut Converted,
 ) -> Result<(), Damage> {
     while let Some(record) = splitter.next_record()? {
-        let mut next_ordinal = Some(0);
-        while let Some(first) = next_ordinal {
+        let mut encoding = encoder.begin(record)?;
+        loop {
             let mut taken = 0;
             let mut emit = |event: flowlogd::event::Event<'_>| {
                 assert_eq!(event.record, record.span);
@@ -71,9 +71,11 @@ fn take_records(
                 taken += 1;
                 if taken >= pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
-            let encoded = encoder.encode_record(&record, first, &mut emit)?;
+            let encoded = encoding.advance(&mut emit);
             converted.rejected.extend(encoded.rejected);
-            next_ordinal = encoded.next_ordinal;
+            if encoded.done {
+                break;
+            }
         }
         converted.offsets.push((splitter.offset().unwrap(), splitter.context().to_vec()));
     }
