@@ -6,16 +6,13 @@ use serde_json::value::RawValue;
 
 use super::{
     Event, EventFormat,
-    ecs::EcsWriter,
-    flow::FlowWriter,
-    json::{write_compact, write_name, write_string},
-    text,
+    context::Context,
+    shape::{Shape, TupleKind},
 };
 use crate::{
     flowlog::{
         Damage, DamageKind, RawRecord, RecordHasher,
-        record::{self, Record, RecordError, Text, TupleGroup},
-        tuple::FlowTuple,
+        record::{self, GroupHead, RecordError, TupleGroup},
     },
     model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
 };
@@ -60,7 +57,8 @@ pub struct Encoded {
 #[derive(Debug)]
 struct Tuples<'a> {
     key: RecordKey,
-    head: Head,
+    kind: TupleKind,
+    context: Context,
     groups: vec::IntoIter<TupleGroup<'a>>,
     group: Option<OpenGroup<'a>>,
     next_ordinal: u32,
@@ -68,31 +66,17 @@ struct Tuples<'a> {
 
 #[derive(Debug)]
 struct OpenGroup<'a> {
-    acl_id: Text<'a>,
-    rule: Text<'a>,
+    head: GroupHead<'a>,
     /// The shape has been told.
     begun: bool,
     elements: vec::IntoIter<&'a RawValue>,
-}
-
-#[derive(Debug)]
-enum Shape {
-    Flow { writer: FlowWriter, provenance: bool },
-    Ecs(Box<EcsWriter>),
-    Text,
 }
 
 impl Encoder {
     /// An encoder for the records of one blob.
     #[must_use]
     pub fn new(format: EventFormat, origin: &Origin, blob: &BlobName) -> Self {
-        let shape = match format {
-            EventFormat::Flow { provenance } => Shape::Flow { writer: FlowWriter::default(), provenance },
-            EventFormat::Ecs { enrich } => {
-                Shape::Ecs(Box::new(EcsWriter::new(enrich, origin, blob.as_str())))
-            }
-            EventFormat::Text => Shape::Text,
-        };
+        let shape = Shape::new(format, origin, blob.as_str());
         let hasher = RecordHasher::new(origin, blob.as_str());
         Self { blob: blob.clone(), hasher, shape, body: Vec::new() }
     }
@@ -112,14 +96,15 @@ impl Encoder {
                 return Err(Damage { offset: raw.span.from, kind: DamageKind::NotJson(detail) });
             }
             Err(RecordError::BadRecord(detail)) => return whole(self, Reason::BadRecord, detail),
-            Err(error @ RecordError::UnknownVersion(_)) => {
+            Err(error @ RecordError::UnknownVersion { .. }) => {
                 return whole(self, Reason::UnknownVersion, error.to_string());
             }
         };
-        self.shape.begin_record(&record, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
+        self.shape.begin_record(&record.head, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
         let tuples = Tuples {
             key: self.hasher.key(&raw),
-            head: Head::default(),
+            kind: TupleKind::of(&record.head),
+            context: Context::default(),
             groups: record.groups.into_iter(),
             group: None,
             next_ordinal: 0,
@@ -136,15 +121,14 @@ impl RecordEncoding<'_> {
         let Encoder { blob, shape, body, .. } = &mut **encoder;
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
-        let Some(Tuples { key, head, groups, group: open, next_ordinal }) = tuples else {
+        let Some(Tuples { key, kind, context, groups, group: open, next_ordinal }) = tuples else {
             return Encoded { rejected, done: true };
         };
         loop {
             let Some(group) = open else {
                 match groups.next() {
-                    Some(TupleGroup { acl_id, rule, tuples }) => {
-                        let elements = tuples.into_iter();
-                        *open = Some(OpenGroup { acl_id, rule, begun: false, elements });
+                    Some(TupleGroup { head, tuples }) => {
+                        *open = Some(OpenGroup { head, begun: false, elements: tuples.into_iter() });
                     }
                     None => return Encoded { rejected, done: true },
                 }
@@ -158,7 +142,7 @@ impl RecordEncoding<'_> {
             *next_ordinal = next_ordinal.saturating_add(1);
             let tuple_text = record::tuple_text(element);
             let parsed = match &tuple_text {
-                Some(text) => FlowTuple::parse(text).map_err(|error| error.to_string()),
+                Some(text) => kind.parse(text).map_err(|error| error.to_string()),
                 None => Err("flow tuple: expected a text".to_owned()),
             };
             let tuple = match parsed {
@@ -169,7 +153,7 @@ impl RecordEncoding<'_> {
                         detail,
                         span: raw.span,
                         ordinal: Some(id.ordinal),
-                        context: Some(head.with_place(raw, &group.acl_id, &group.rule)),
+                        context: Some(context.with_place(raw, *kind, &group.head)),
                         text: element.get().as_bytes().to_vec(),
                         answer: None,
                     });
@@ -177,48 +161,15 @@ impl RecordEncoding<'_> {
                 }
             };
             if !group.begun {
-                shape.begin_group(&group.acl_id, &group.rule);
+                shape.begin_group(*kind, &group.head);
                 group.begun = true;
             }
             body.clear();
-            shape.write(body, &tuple, &group.rule, id, &place);
-            let event = Event { id, record: raw.span, time_ms: tuple.time_ms, body };
+            shape.write(body, &tuple, &group.head.rule, id, &place);
+            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body };
             if emit(event).is_break() {
                 return Encoded { rejected, done: false };
             }
-        }
-    }
-}
-
-impl Shape {
-    fn begin_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
-        match self {
-            Self::Flow { writer, .. } => writer.begin_record(record),
-            Self::Ecs(writer) => writer.begin_record(record, place),
-            Self::Text => {}
-        }
-    }
-
-    fn begin_group(&mut self, acl_id: &str, rule: &str) {
-        match self {
-            Self::Flow { writer, .. } => writer.begin_group(acl_id, rule),
-            Self::Ecs(writer) => writer.begin_group(acl_id, rule),
-            Self::Text => {}
-        }
-    }
-
-    fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        tuple: &FlowTuple<'_>,
-        rule: &str,
-        id: EventId,
-        place: &RecordPlace<'_>,
-    ) {
-        match self {
-            Self::Flow { writer, provenance } => writer.write(out, tuple, provenance.then_some((id, place))),
-            Self::Ecs(writer) => writer.write(out, tuple, id),
-            Self::Text => text::write(out, tuple, rule),
         }
     }
 }
@@ -234,43 +185,6 @@ fn rejected_whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Reject
         text: raw.bytes.to_vec(),
         answer: None,
     }
-}
-
-/// What an operator needs beside a bad tuple: its record without the flows, written once however many of its tuples
-/// are bad.
-#[derive(Debug, Default)]
-struct Head(Option<Vec<u8>>);
-
-impl Head {
-    /// The head with the place of one tuple in it, as compact JSON.
-    fn with_place(&mut self, raw: &RawRecord<'_>, acl_id: &str, rule: &str) -> String {
-        let mut out = self.0.get_or_insert_with(|| head(raw)).clone();
-        for (name, text) in [("aclID", acl_id), ("rule", rule)] {
-            write_name(&mut out, name);
-            write_string(&mut out, text);
-        }
-        out.push(b'}');
-        // Names and values are pieces of valid UTF-8; nothing is replaced here.
-        String::from_utf8_lossy(&out).into_owned()
-    }
-}
-
-/// The members of a record but its flows, and but those whose names the place of a tuple takes. Without the closing
-/// brace.
-fn head(raw: &RawRecord<'_>) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for member in record::members(raw.bytes) {
-        if matches!(&*member.name, "flowRecords" | "aclID" | "rule") {
-            continue;
-        }
-        if out.last() != Some(&b'{') {
-            out.push(b',');
-        }
-        write_string(&mut out, &member.name);
-        out.push(b':');
-        write_compact(&mut out, member.value.get());
-    }
-    out
 }
 
 #[cfg(test)]

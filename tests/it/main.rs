@@ -10,6 +10,7 @@
 mod support;
 
 mod golden;
+mod golden_nsg;
 mod split_properties;
 
 mod settings;
