@@ -29,6 +29,7 @@ mod convert_cli;
 mod crash;
 mod e2e;
 mod hours;
+mod nsg;
 mod receiver;
 mod rewritten;
 mod source_faults;

@@ -63,16 +63,20 @@ impl Azure {
     pub(crate) async fn create_container(&self) -> anyhow::Result<()> {
         match self.client.create().await {
             Ok(_) => Ok(()),
-            Err(error)
-                if error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status == CONFLICT) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_conflict(&error) => Ok(()),
             Err(error) => {
                 Err(error).with_context(|| format!("create the container {}", self.client.container_name()))
             }
         }
     }
+}
+
+/// Whether the server's answer is somewhere below the error: the SDK wraps it once for each of its layers.
+fn is_conflict(error: &azure_core::Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<Refusal>())
+        .any(|refusal| refusal.status == CONFLICT)
 }
 
 /// What a block is, within a document. All ids of a blob must have the same length.
