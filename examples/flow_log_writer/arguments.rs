@@ -8,12 +8,13 @@ use chrono::{DateTime, Duration, NaiveDateTime, Utc};
 use clap::{Args, Parser};
 
 use crate::{
+    kind::Kind,
     nic::{Nic, Plan},
     shape::Shape,
     sink::{Account, Azure, Directory, Sink},
 };
 
-/// Writes virtual network flow logs as Azure does: one PT1H.json for each flow log, network interface and hour, which
+/// Writes flow logs as Azure does: one PT1H.json for each flow log, network interface and hour, which
 /// grows by one block a minute before its closing brackets.
 ///
 /// The same seed gives the same bytes. Without --rounds, --interactive or --bytes every document is committed once,
@@ -51,9 +52,9 @@ pub(crate) struct Target {
     /// Account key. The default is the storage emulator's, which Microsoft publishes.
     #[arg(long, value_name = "BASE64", default_value = EMULATOR_KEY, hide_default_value = true)]
     account_key: String,
-    /// Container.
-    #[arg(long, value_name = "NAME", default_value = "insights-logs-flowlogflowevent")]
-    container: String,
+    /// Container. The default is the one that Azure has for the kind.
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
     /// Create the container if it is missing.
     #[arg(long)]
     create_container: bool,
@@ -75,7 +76,8 @@ pub(crate) struct Traffic {
     /// How many of them, the last ones, have no records: their documents stay {"records":[]}.
     #[arg(long, default_value_t = 0)]
     pub(crate) silent: u64,
-    /// Flow-log resources: interfaces are dealt out to them. Odd and even ones have paths of the two documented kinds.
+    /// Flow-log resources: interfaces are dealt out to them. Odd and even ones have paths of the two documented kinds;
+    /// network security groups have one kind.
     #[arg(long, default_value_t = 1)]
     roots: u64,
     /// UTC hour of the first documents.
@@ -87,6 +89,9 @@ pub(crate) struct Traffic {
     /// Minutes to write; after an hour's last minute the next documents follow.
     #[arg(long, default_value_t = 5)]
     pub(crate) minutes: u32,
+    /// Kind of flow log.
+    #[arg(long, value_enum, default_value_t = Kind::Vnet)]
+    kind: Kind,
     /// Kind of traffic.
     #[arg(long, value_enum, default_value_t = Shape::Typical)]
     shape: Shape,
@@ -128,6 +133,7 @@ impl Traffic {
         Ok(Plan {
             seed: self.seed,
             roots: self.roots,
+            kind: self.kind,
             shape: self.shape,
             tuples: self.tuples,
             huge_bytes: usize::try_from(self.huge_bytes.as_u64()).context("--huge-bytes is too large")?,
@@ -142,11 +148,12 @@ impl Traffic {
 
 impl Target {
     /// Opens the target and creates the container if that was asked for.
-    pub(crate) async fn open(self) -> anyhow::Result<Box<dyn Sink>> {
+    pub(crate) async fn open(self, kind: Kind) -> anyhow::Result<Box<dyn Sink>> {
         let Self { directory, endpoint, account, account_key, container, create_container } = self;
         if let Some(directory) = directory {
             return Ok(Box::new(Directory::new(directory)?));
         }
+        let container = container.unwrap_or_else(|| kind.container().to_owned());
         let azure = Azure::new(Account { endpoint, name: account, key: account_key, container })?;
         if create_container {
             azure.create_container().await?;

@@ -4,7 +4,11 @@
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use fastrand::Rng;
 
-use crate::shape::{Shape, pick};
+use crate::{
+    kind::Kind,
+    nic::Plan,
+    shape::{Shape, pick},
+};
 
 /// One network interface as one flow-log resource sees it.
 #[derive(Debug)]
@@ -15,9 +19,9 @@ pub(crate) struct Identity {
     mac: String,
     /// As in the records.
     pub(crate) mac_in_records: String,
-    /// `flowLogGUID`.
+    /// `flowLogGUID`, or `systemId`.
     pub(crate) guid: String,
-    /// `flowLogResourceID`.
+    /// `flowLogResourceID`, or the network security group's `resourceId`.
     pub(crate) flow_log: String,
     /// `targetResourceID`: a virtual network, a subnet or a network interface.
     pub(crate) target: String,
@@ -27,8 +31,9 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The `index`th interface, below the root `index % roots`.
-    pub(crate) fn new(rng: &mut Rng, seed: u64, index: u64, roots: u64, shape: Shape) -> Self {
-        let root = Root::new(seed, index % roots.max(1));
+    pub(crate) fn new(rng: &mut Rng, plan: Plan, index: u64) -> Self {
+        let Plan { seed, roots, kind, shape, .. } = plan;
+        let root = Root::new(seed, index % roots.max(1), kind);
         // Two flow-log resources may cover the same interface.
         let twin = shape == Shape::Hostile && index == 1 && roots > 1;
         let mac = format!("002248{:06X}", 0x2F_8D3A + if twin { 0 } else { index });
@@ -67,6 +72,7 @@ impl Identity {
 
 /// A flow-log resource.
 struct Root {
+    kind: Kind,
     number: u64,
     subscription: String,
     guid: String,
@@ -75,9 +81,10 @@ struct Root {
 }
 
 impl Root {
-    fn new(seed: u64, number: u64) -> Self {
+    fn new(seed: u64, number: u64, kind: Kind) -> Self {
         let mut rng = Rng::with_seed(seed ^ number.wrapping_add(1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
         Self {
+            kind,
             number,
             subscription: guid(&mut rng),
             guid: guid(&mut rng),
@@ -92,6 +99,11 @@ impl Root {
 
     fn resource_id(&self) -> String {
         let Self { region, name, .. } = self;
+        if self.kind.is_nsg() {
+            let group = format!("{}/resourceGroups/rg-{name}", self.subscription_path());
+            return format!("{group}/providers/Microsoft.Network/networkSecurityGroups/nsg-{name}")
+                .to_uppercase();
+        }
         format!(
             "{}/resourceGroups/NetworkWatcherRG/providers/Microsoft.Network/networkWatchers/NetworkWatcher_{region}\
              /flowLogs/{name}",
@@ -100,9 +112,12 @@ impl Root {
         .to_uppercase()
     }
 
-    /// Both documented spellings of the path: the short one for even roots, the resource id for odd ones.
+    /// Both documented spellings of the path: the short one for even roots, the resource id for odd ones. Network
+    /// security groups have only the latter.
     fn path(&self) -> String {
-        if self.number.is_multiple_of(2) {
+        if self.kind.is_nsg() {
+            format!("resourceId={}", self.resource_id())
+        } else if self.number.is_multiple_of(2) {
             let Self { subscription, region, name, .. } = self;
             let short = format!("{subscription}_networkwatcherrg/networkwatcher_{region}_{name}");
             format!("flowLogResourceID=/{}", short.to_uppercase())

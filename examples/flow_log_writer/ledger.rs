@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     json::{Escape, push_string},
+    nsg,
     record::Record,
 };
 
@@ -27,10 +28,12 @@ impl Ledger {
 
     /// Appends a line for each tuple of a record.
     pub(crate) fn record(&mut self, record: &Record) -> io::Result<()> {
-        for line in lines(record) {
-            self.file.write_all(line.as_bytes())?;
+        let mut write = |line: String| self.file.write_all(line.as_bytes());
+        if record.kind.is_nsg() {
+            nsg::lines(record).try_for_each(write)
+        } else {
+            lines(record).try_for_each(&mut write)
         }
-        Ok(())
     }
 
     /// Hands everything to the operating system: a reader of the file sees it.
@@ -39,7 +42,7 @@ impl Ledger {
     }
 }
 
-/// The events of a record, each with its line feed.
+/// The events of a record of virtual network flow logs, each with its line feed.
 fn lines(record: &Record) -> impl Iterator<Item = String> {
     let identity = &record.identity;
     let mut head = String::from(r#"{"time":"#);

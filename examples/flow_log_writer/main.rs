@@ -5,8 +5,10 @@ mod bulk;
 mod document;
 mod identity;
 mod json;
+mod kind;
 mod ledger;
 mod nic;
+mod nsg;
 mod record;
 mod shape;
 mod sink;
@@ -55,7 +57,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         progress.finish_and_clear();
         return say("written", totals);
     }
-    let mut writer = Writer::new(plan, traffic.nics, traffic.silent, start, target.open().await?, ledger);
+    let mut writer =
+        Writer::new(plan, traffic.nics, traffic.silent, start, target.open(plan.kind).await?, ledger);
     if mode.interactive {
         return converse(&mut writer).await;
     }

@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use crate::{
     identity::Identity,
+    kind::Kind,
     record::{AclFlows, Record, RecordTime, RuleFlows},
     shape::Shape,
     tuples::{Traffic, Tuple},
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Flow-log resources.
     pub(crate) roots: u64,
+    /// Kind of flow log.
+    pub(crate) kind: Kind,
     /// Kind of traffic.
     pub(crate) shape: Shape,
     /// Mean number of tuples a record, instead of the shape's own.
@@ -51,8 +54,8 @@ impl Nic {
     /// The interface number `index`. A silent one has no records.
     pub(crate) fn new(plan: Plan, index: u64, silent: bool) -> Self {
         let mut rng = Rng::with_seed(plan.seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let identity = Identity::new(&mut rng, plan.seed, index, plan.roots, plan.shape);
-        let traffic = Traffic::new(&mut rng, plan.shape, identity.acls.len());
+        let identity = Identity::new(&mut rng, plan, index);
+        let traffic = Traffic::new(&mut rng, plan.kind, plan.shape, identity.acls.len());
         Self { plan, first: index == 0, silent, rng, identity: Arc::new(identity), traffic }
     }
 
@@ -99,7 +102,7 @@ impl Nic {
         }
         let time = RecordTime::within(rng, minute, plan.shape);
         let flows = self.grouped(tuples);
-        let record = Record { identity: Arc::clone(&self.identity), time, flows };
+        let record = Record { kind: self.plan.kind, identity: Arc::clone(&self.identity), time, flows };
         let json = record.to_json(&mut self.rng, self.plan.shape);
         (record, json)
     }

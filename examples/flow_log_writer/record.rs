@@ -8,6 +8,8 @@ use fastrand::Rng;
 use crate::{
     identity::Identity,
     json::{Escape, push_string},
+    kind::Kind,
+    nsg,
     shape::{Shape, pick},
     tuples::Tuple,
 };
@@ -15,11 +17,13 @@ use crate::{
 /// A record. Lists that are `None` are missing in the blob.
 #[derive(Debug)]
 pub(crate) struct Record {
+    /// Of which flow log.
+    pub(crate) kind: Kind,
     /// Whose.
     pub(crate) identity: Arc<Identity>,
     /// When it was written.
     pub(crate) time: RecordTime,
-    /// `flowRecords.flows`.
+    /// `flowRecords.flows`; in records of network security groups the rules of `properties.flows`, whoever judged.
     pub(crate) flows: Option<Vec<AclFlows>>,
 }
 
@@ -66,7 +70,8 @@ impl RecordTime {
         Self { second, ticks, zone: shape != Shape::Hostile || rng.u8(..8) > 0 }
     }
 
-    fn in_blob(self) -> String {
+    /// As the record has it.
+    pub(crate) fn in_blob(self) -> String {
         let zone = if self.zone { "Z" } else { "" };
         format!("{}.{:07}{zone}", self.second.format("%Y-%m-%dT%H:%M:%S"), self.ticks)
     }
@@ -107,6 +112,9 @@ impl Record {
             shuffled: odd,
             inner_shuffled: hostile && odd,
         };
+        if self.kind.is_nsg() {
+            return nsg::to_json(self, rng, spelling);
+        }
         let text = |text: &str| spelling.string(text);
         let identity = &self.identity;
         let mut members = vec![
@@ -161,26 +169,31 @@ impl RuleFlows {
 
 /// One way among many to write the same JSON.
 #[derive(Debug, Clone, Copy)]
-struct Spelling {
+pub(crate) struct Spelling {
     escape: Escape,
     comma: &'static str,
     colon: &'static str,
-    shuffled: bool,
-    inner_shuffled: bool,
+    /// The members of the record stand in any order.
+    pub(crate) shuffled: bool,
+    /// Those of the objects in it too.
+    pub(crate) inner_shuffled: bool,
 }
 
 impl Spelling {
-    fn string(self, text: &str) -> String {
+    /// A text.
+    pub(crate) fn string(self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + 2);
         push_string(&mut out, text, self.escape);
         out
     }
 
-    fn list(self, items: Vec<String>) -> String {
+    /// A list of values.
+    pub(crate) fn list(self, items: Vec<String>) -> String {
         format!("[{}]", items.join(self.comma))
     }
 
-    fn object(self, rng: &mut Rng, mut members: Vec<(&str, String)>, shuffled: bool) -> String {
+    /// An object of names and values.
+    pub(crate) fn object(self, rng: &mut Rng, mut members: Vec<(&str, String)>, shuffled: bool) -> String {
         if shuffled {
             rng.shuffle(&mut members);
         }

@@ -8,7 +8,10 @@ use std::{
 
 use fastrand::Rng;
 
-use crate::shape::{Shape, pick};
+use crate::{
+    kind::Kind,
+    shape::{Shape, pick},
+};
 
 /// One element of a `flowTuples` list.
 #[derive(Debug, Clone)]
@@ -24,6 +27,11 @@ impl Tuple {
     /// The tuple as the collector must send it on: all four counters are there.
     pub(crate) fn expected(&self) -> Expected<'_> {
         Expected(self)
+    }
+
+    /// The tuple as it stands in the blob of a network security group, and in the event.
+    pub(crate) fn of_nsg(&self, kind: Kind) -> OfNsg<'_> {
+        OfNsg { tuple: self, kind }
     }
 
     /// Which rule of the interface matched.
@@ -63,6 +71,35 @@ impl fmt::Display for Expected<'_> {
         match self.0.counters {
             Counters::Written(counters) => write_counters(f, counters),
             Counters::Empty | Counters::Absent => write_counters(f, [0; 4]),
+        }
+    }
+}
+
+/// Prints a tuple of a network security group, whose counters stay as they are.
+pub(crate) struct OfNsg<'a> {
+    tuple: &'a Tuple,
+    kind: Kind,
+}
+
+impl fmt::Display for OfNsg<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tuple { time, flow, state, counters } = self.tuple;
+        let Flow { source, destination, source_port, destination_port, .. } = flow;
+        let protocol = if flow.protocol == UDP { 'U' } else { 'T' };
+        let direction = if flow.outbound { 'O' } else { 'I' };
+        let decision = if *state == State::Denied { 'D' } else { 'A' };
+        write!(f, "{time},{source},{destination},{source_port},{destination_port},")?;
+        write!(f, "{protocol},{direction},{decision}")?;
+        if self.kind == Kind::Nsg1 {
+            return Ok(());
+        }
+        // A denied flow begins and never goes on.
+        let state = if *state == State::Denied { State::Begin } else { *state };
+        write!(f, ",{}", state.letter())?;
+        match counters {
+            Counters::Written(counters) => write_counters(f, *counters),
+            Counters::Empty => f.write_str(",,,,"),
+            Counters::Absent => Ok(()),
         }
     }
 }
@@ -122,12 +159,17 @@ enum Counters {
     Absent,
 }
 
+/// IANA's numbers. Network security groups log nothing else.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
 /// The most flows that stay open on one interface: keeps memory level however long the writer runs.
 const OPEN_FLOWS: usize = 512;
 
 /// The traffic of one interface.
 #[derive(Debug)]
 pub(crate) struct Traffic {
+    kind: Kind,
     shape: Shape,
     address: Ipv4Addr,
     address_v6: Ipv6Addr,
@@ -137,11 +179,11 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// An interface with random addresses and `acls` access lists.
-    pub(crate) fn new(rng: &mut Rng, shape: Shape, acls: usize) -> Self {
+    pub(crate) fn new(rng: &mut Rng, kind: Kind, shape: Shape, acls: usize) -> Self {
         let address = Ipv4Addr::new(10, rng.u8(..), rng.u8(..), rng.u8(4..250));
         let network = u128::from(0xfd00_0000_0000_0000_u64 | rng.u64(..1 << 40)) << 64;
         let address_v6 = Ipv6Addr::from(network | u128::from(rng.u32(4..)));
-        Self { shape, address, address_v6, acls, open: Vec::new() }
+        Self { kind, shape, address, address_v6, acls, open: Vec::new() }
     }
 
     /// Appends one or two tuples at `time` (milliseconds since 1970).
@@ -180,8 +222,9 @@ impl Traffic {
     }
 
     fn tuple(&self, rng: &mut Rng, time: u64, flow: Flow, state: State, counters: Counters) -> Tuple {
-        // Documentation shows tuples in seconds too; they are told apart by magnitude.
-        let seconds = self.shape == Shape::Hostile && rng.u8(..16) == 0;
+        // Documentation shows tuples in seconds too; they are told apart by magnitude. Network security groups have
+        // nothing else.
+        let seconds = self.kind.is_nsg() || self.shape == Shape::Hostile && rng.u8(..16) == 0;
         Tuple { time: if seconds { time / 1_000 } else { time }, flow, state, counters }
     }
 
@@ -217,8 +260,9 @@ impl Traffic {
         let peer = if version_6 { IpAddr::V6(self.peer_v6(rng)) } else { IpAddr::V4(peer_v4(rng)) };
         let (source, destination) = if outbound { (own, peer) } else { (peer, own) };
         let protocol = match rng.u8(..100) {
-            0..70 => 6,
-            70..92 => 17,
+            0..70 => TCP,
+            70..92 => UDP,
+            _ if self.kind.is_nsg() => TCP,
             92..97 => {
                 if version_6 {
                     58
@@ -228,7 +272,7 @@ impl Traffic {
             }
             _ => pick(rng, [47, 50, 51, 132, 0, 255]),
         };
-        let has_ports = matches!(protocol, 6 | 17 | 132);
+        let has_ports = matches!(protocol, TCP | UDP | 132);
         let known = pick(rng, [443, 443, 443, 80, 53, 123, 22, 3389, 445, 1433, 8080, 65535]);
         let rules = if denied { self.shape.denying_rules() } else { self.shape.allowing_rules() };
         Flow {

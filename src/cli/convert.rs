@@ -235,7 +235,7 @@ impl Conversion<'_, '_> {
             match piece {
                 Piece::Damaged(damaged) => self.quarantine(&damaged, damaged.kind.reason())?,
                 Piece::Record(record) => {
-                    if let Err(damage) = self.write_events(&record)? {
+                    if let Err(damage) = self.write_events(record)? {
                         splitter.not_json(damage.kind);
                     }
                 }
@@ -244,15 +244,15 @@ impl Conversion<'_, '_> {
         Ok(())
     }
 
-    fn write_events(&mut self, record: &RawRecord<'_>) -> anyhow::Result<Result<(), Damage>> {
+    fn write_events(&mut self, record: RawRecord<'_>) -> anyhow::Result<Result<(), Damage>> {
         let events = &mut self.output.events;
         let mut written = Ok(());
         let mut emit = |event: crate::event::Event<'_>| {
             written = events.write_all(event.body).and_then(|()| events.write_all(b"\n"));
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let encoded = match self.encoder.encode_record(record, 0, &mut emit) {
-            Ok(encoded) => encoded,
+        let encoded = match self.encoder.begin(record) {
+            Ok(mut encoding) => encoding.advance(&mut emit),
             Err(damage) => return Ok(Err(damage)),
         };
         written.context("write to stdout")?;

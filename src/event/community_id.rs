@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
-use crate::flowlog::tuple::FlowTuple;
+use crate::flowlog::tuple::Endpoint;
 
 /// Protocols whose ports are hashed: ICMP, TCP, UDP, ICMPv6, SCTP.
 const PROTOCOLS_WITH_PORTS: [u8; 5] = [ICMP, 6, 17, ICMP_V6, 132];
@@ -23,10 +23,14 @@ const ICMP_V6_PAIRS: [(u16, u16); 6] =
 const ENCODED_DIGEST_BYTES: usize = 28;
 
 /// Appends the identifier with seed 0.
-pub(super) fn write_community_id(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
-    let ports = Ports::of(tuple);
-    let (mut first, mut second) =
-        ((tuple.source.ip, ports.source), (tuple.destination.ip, ports.destination));
+pub(super) fn write_community_id(
+    out: &mut Vec<u8>,
+    protocol: u8,
+    source: &Endpoint<'_>,
+    destination: &Endpoint<'_>,
+) {
+    let ports = Ports::of(protocol, source.port, destination.port);
+    let (mut first, mut second) = ((source.ip, ports.source), (destination.ip, ports.destination));
     if second < first && !ports.is_one_way {
         (first, second) = (second, first);
     }
@@ -34,8 +38,8 @@ pub(super) fn write_community_id(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
     hash.update([0, 0]);
     update_address(&mut hash, first.0);
     update_address(&mut hash, second.0);
-    hash.update([tuple.protocol, 0]);
-    if PROTOCOLS_WITH_PORTS.contains(&tuple.protocol) {
+    hash.update([protocol, 0]);
+    if PROTOCOLS_WITH_PORTS.contains(&protocol) {
         hash.update(first.1.to_be_bytes());
         hash.update(second.1.to_be_bytes());
     }
@@ -57,9 +61,8 @@ struct Ports {
 impl Ports {
     /// For ICMP the log has message type and code in the places of the ports. The specification takes the type of the
     /// answer for the other port, so that question and answer meet; a message without an answer goes one way.
-    fn of(tuple: &FlowTuple<'_>) -> Self {
-        let (source, destination) = (tuple.source.port, tuple.destination.port);
-        let pairs: &[(u16, u16)] = match tuple.protocol {
+    fn of(protocol: u8, source: u16, destination: u16) -> Self {
+        let pairs: &[(u16, u16)] = match protocol {
             ICMP => &ICMP_PAIRS,
             ICMP_V6 => &ICMP_V6_PAIRS,
             _ => return Self { source, destination, is_one_way: false },
@@ -83,12 +86,14 @@ fn update_address(hash: &mut Sha1, address: IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flowlog::tuple::FlowTuple;
 
     fn check(flow: (&str, u16, &str, u16, u8), expected: &str) {
         let (source, source_port, destination, destination_port, protocol) = flow;
         let text = format!("0,{source},{destination},{source_port},{destination_port},{protocol},O,B,NX");
         let mut out = b"kept".to_vec();
-        write_community_id(&mut out, &FlowTuple::parse(&text).unwrap());
+        let tuple = FlowTuple::parse(&text).unwrap();
+        write_community_id(&mut out, tuple.protocol, &tuple.source, &tuple.destination);
         assert_eq!(String::from_utf8(out).unwrap(), format!("kept{expected}"), "{text}");
     }
 

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     flowlog::{
-        record::Record,
+        record::GroupHead,
         tuple::{Direction, Endpoint, FlowState, FlowTuple, Traffic},
+        vnet_record::VnetHead,
     },
     model::{EventId, Origin},
 };
@@ -45,10 +46,6 @@ pub(super) struct EcsWriter {
 
 impl EcsWriter {
     pub(super) fn new(enrich: bool, origin: &Origin, blob: &str) -> Self {
-        let mut storage = vec![b'{'];
-        write_text_member(&mut storage, "account", &origin.account);
-        write_text_member(&mut storage, "container", &origin.container);
-        write_text_member(&mut storage, "blob", blob);
         Self {
             enrich,
             flow: FlowWriter::default(),
@@ -60,15 +57,15 @@ impl EcsWriter {
             observer: Vec::new(),
             rule: Vec::new(),
             record: Vec::new(),
-            storage,
+            storage: storage(origin, blob),
             mac: String::new(),
         }
     }
 
-    pub(super) fn begin_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
-        self.flow.begin_record(record);
+    pub(super) fn begin_record(&mut self, head: &VnetHead<'_>, place: &RecordPlace<'_>) {
+        self.flow.begin_record(head);
         self.operation.clear();
-        write_string(&mut self.operation, &record.fields.operation_name);
+        write_string(&mut self.operation, &head.fields.operation_name);
         self.event.clear();
         self.event.extend_from_slice(b",\"event\":{\"category\":[\"network\"],\"code\":");
         self.event.extend_from_slice(&self.operation);
@@ -78,19 +75,20 @@ impl EcsWriter {
                 b",\"kind\":\"event\",\"module\":\"azure\",\"dataset\":\"azure.vnet_flow\"",
             );
             out.extend_from_slice(b",\"provider\":\"Microsoft.Network\",\"created\":\"");
-            self.timestamps.write(out, record.time.microseconds());
+            self.timestamps.write(out, head.time.microseconds());
             out.extend_from_slice(b"Z\"");
-            self.mac = enrich::mac(&record.fields.mac_address);
-            self.prepare_record(record, place);
+            self.mac = enrich::mac(&head.fields.mac_address);
+            self.prepare_record(head, place);
         }
         self.observer.clear();
         self.observer.extend_from_slice(b",\"observer\":{\"mac\":");
-        write_string(&mut self.observer, &record.fields.mac_address);
+        write_string(&mut self.observer, &head.fields.mac_address);
         self.observer.push(b'}');
     }
 
-    pub(super) fn begin_group(&mut self, acl_id: &str, rule: &str) {
-        self.flow.begin_group(acl_id, rule);
+    pub(super) fn begin_group(&mut self, group: &GroupHead<'_>) {
+        let GroupHead { acl_id, rule, .. } = group;
+        self.flow.begin_group(group);
         self.message.clear();
         self.message.extend_from_slice(b"{\"message\":\"");
         write_escaped(&mut self.message, self.flow.group());
@@ -168,7 +166,7 @@ impl EcsWriter {
             write_name(out, "packets");
             write_number(out, tuple.sent.packets.saturating_add(tuple.received.packets));
             out.extend_from_slice(b",\"community_id\":\"");
-            write_community_id(out, tuple);
+            write_community_id(out, tuple.protocol, &tuple.source, &tuple.destination);
             out.push(b'"');
         }
         out.push(b'}');
@@ -176,33 +174,14 @@ impl EcsWriter {
 
     /// Everything of the enriched shape that is the same for all events of a record, through `"azure":{...`; the
     /// object stays open for what the tuple adds.
-    fn prepare_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
-        let fields = &record.fields;
+    fn prepare_record(&mut self, head: &VnetHead<'_>, place: &RecordPlace<'_>) {
+        let fields = &head.fields;
         let target = ArmId::parse(&fields.target_resource_id);
         let out = &mut self.record;
         out.clear();
-        out.extend_from_slice(b",\"ecs\":{\"version\":");
-        write_string(out, ECS_VERSION);
-        out.extend_from_slice(b"},\"agent\":{\"name\":\"flowlogd\",\"version\":");
-        write_string(out, env!("CARGO_PKG_VERSION"));
-        out.extend_from_slice(b"},\"cloud\":{\"provider\":\"azure\"");
-        if !target.subscription.is_empty() {
-            out.extend_from_slice(b",\"account\":{\"id\":");
-            write_string(out, target.subscription);
-            out.push(b'}');
-        }
-        write_text_member(out, "region", &enrich::region(&fields.flow_log_resource_id));
-        out.extend_from_slice(b"},\"azure\":{");
-        write_object(
-            out,
-            "resource",
-            &[
-                ("id", &fields.target_resource_id),
-                ("group", target.group),
-                ("name", target.name),
-                ("provider", target.provider),
-            ],
-        );
+        write_platform(out, target.subscription, &enrich::region(&fields.flow_log_resource_id));
+        out.extend_from_slice(b",\"azure\":{");
+        write_resource(out, &fields.target_resource_id, &target);
         write_object(out, "vnet", &[("name", target.virtual_network)]);
         write_object(out, "subnet", &[("name", target.subnet)]);
         write_object(out, "nic", &[("name", target.network_interface)]);
@@ -233,14 +212,35 @@ impl EcsWriter {
     }
 }
 
+/// `{"account":"...","container":"...","blob":"..."`: where the records are from.
+pub(super) fn storage(origin: &Origin, blob: &str) -> Vec<u8> {
+    let mut storage = vec![b'{'];
+    write_text_member(&mut storage, "account", &origin.account);
+    write_text_member(&mut storage, "container", &origin.container);
+    write_text_member(&mut storage, "blob", blob);
+    storage
+}
+
+/// Appends what the enriched events of all records have in common, from `,"ecs":` on.
+pub(super) fn write_platform(out: &mut Vec<u8>, subscription: &str, region: &str) {
+    out.extend_from_slice(b",\"ecs\":{\"version\":");
+    write_string(out, ECS_VERSION);
+    out.extend_from_slice(b"},\"agent\":{\"name\":\"flowlogd\",\"version\":");
+    write_string(out, env!("CARGO_PKG_VERSION"));
+    out.extend_from_slice(b"},\"cloud\":{\"provider\":\"azure\"");
+    write_object(out, "account", &[("id", subscription)]);
+    write_text_member(out, "region", region);
+    out.push(b'}');
+}
+
+/// Appends what an Azure resource is called.
+pub(super) fn write_resource(out: &mut Vec<u8>, id: &str, parts: &ArmId<'_>) {
+    let members = [("id", id), ("group", parts.group), ("name", parts.name), ("provider", parts.provider)];
+    write_object(out, "resource", &members);
+}
+
 fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: Traffic, mac: &str) {
-    write_name(out, name);
-    out.extend_from_slice(b"{\"address\":\"");
-    out.extend_from_slice(endpoint.address.as_bytes());
-    out.extend_from_slice(b"\",\"ip\":\"");
-    out.extend_from_slice(endpoint.address.as_bytes());
-    out.extend_from_slice(b"\",\"port\":");
-    write_number(out, endpoint.port);
+    begin_side(out, name, endpoint);
     out.extend_from_slice(b",\"packets\":");
     write_number(out, traffic.packets);
     out.extend_from_slice(b",\"bytes\":");
@@ -249,7 +249,19 @@ fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: T
     out.push(b'}');
 }
 
-fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
+/// Appends one side of a flow, through its port.
+pub(super) fn begin_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>) {
+    write_name(out, name);
+    out.extend_from_slice(b"{\"address\":\"");
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"ip\":\"");
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"port\":");
+    write_number(out, endpoint.port);
+}
+
+/// Appends both addresses, sorted, without repetition.
+pub(super) fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
     let (first, second) = if other < one { (other, one) } else { (one, other) };
     out.extend_from_slice(b",\"related\":{\"ip\":[");
     write_string(out, first);
@@ -261,7 +273,7 @@ fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
 }
 
 /// Appends an object of those members that have a text; nothing where none has.
-fn write_object(out: &mut Vec<u8>, name: &str, members: &[(&str, &str)]) {
+pub(super) fn write_object(out: &mut Vec<u8>, name: &str, members: &[(&str, &str)]) {
     if members.iter().all(|(_, text)| text.is_empty()) {
         return;
     }

@@ -1,21 +1,20 @@
 //! From one record to its events.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, vec};
+
+use serde_json::value::RawValue;
 
 use super::{
     Event, EventFormat,
-    ecs::EcsWriter,
-    flow::FlowWriter,
-    json::{write_compact, write_name, write_string},
-    text,
+    context::Context,
+    shape::{Shape, TupleKind},
 };
 use crate::{
     flowlog::{
         Damage, DamageKind, RawRecord, RecordHasher,
-        record::{self, Record, RecordError},
-        tuple::FlowTuple,
+        record::{self, GroupHead, RecordError, TupleGroup},
     },
-    model::{BlobName, EventId, Origin, Reason, Rejected, Span},
+    model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
 };
 
 /// Where a record stands.
@@ -34,158 +33,150 @@ pub struct Encoder {
     body: Vec<u8>,
 }
 
-/// What became of a record.
+/// A record on its way into events. It is parsed once, however often the receiver of the events pauses.
+#[derive(Debug)]
+pub struct RecordEncoding<'a> {
+    encoder: &'a mut Encoder,
+    raw: RawRecord<'a>,
+    /// `None` where the record is rejected whole.
+    tuples: Option<Tuples<'a>>,
+    /// What the next advance reports.
+    rejected: Vec<Rejected>,
+}
+
+/// What a step of the encoding did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
-    /// What could not become an event, within the part of the record that this call covered.
+    /// What could not become an event, within the part of the record that this step covered.
     pub rejected: Vec<Rejected>,
-    /// The receiver of the events asked for a pause: go on with this ordinal. `None`: the record is done.
-    pub next_ordinal: Option<u32>,
+    /// The record has no more events. `false`: the receiver asked for a pause.
+    pub done: bool,
+}
+
+/// The tuples of a record that are still to be encoded.
+#[derive(Debug)]
+struct Tuples<'a> {
+    key: RecordKey,
+    kind: TupleKind,
+    context: Context,
+    groups: vec::IntoIter<TupleGroup<'a>>,
+    group: Option<OpenGroup<'a>>,
+    next_ordinal: u32,
 }
 
 #[derive(Debug)]
-enum Shape {
-    Flow { writer: FlowWriter, provenance: bool },
-    Ecs(Box<EcsWriter>),
-    Text,
+struct OpenGroup<'a> {
+    head: GroupHead<'a>,
+    /// The shape has been told.
+    begun: bool,
+    elements: vec::IntoIter<&'a RawValue>,
 }
 
 impl Encoder {
     /// An encoder for the records of one blob.
     #[must_use]
     pub fn new(format: EventFormat, origin: &Origin, blob: &BlobName) -> Self {
-        let shape = match format {
-            EventFormat::Flow { provenance } => Shape::Flow { writer: FlowWriter::default(), provenance },
-            EventFormat::Ecs { enrich } => {
-                Shape::Ecs(Box::new(EcsWriter::new(enrich, origin, blob.as_str())))
-            }
-            EventFormat::Text => Shape::Text,
-        };
+        let shape = Shape::new(format, origin, blob.as_str());
         let hasher = RecordHasher::new(origin, blob.as_str());
         Self { blob: blob.clone(), hasher, shape, body: Vec::new() }
     }
 
-    /// Emits the record's events from ordinal `first` on. `emit` returns [`ControlFlow::Break`] to pause: the event it
-    /// was given counts as taken, and a later call goes on behind it.
+    /// Parses a record, so that its events can be taken.
     ///
     /// # Errors
-    /// [`Damage`] where the bytes are not JSON: the blob cannot be read on here. Nothing was emitted then.
-    pub fn encode_record(
-        &mut self,
-        raw: &RawRecord<'_>,
-        first: u32,
-        emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Encoded, Damage> {
+    /// [`Damage`] where the bytes are not JSON: the blob cannot be read on here.
+    pub fn begin<'a>(&'a mut self, raw: RawRecord<'a>) -> Result<RecordEncoding<'a>, Damage> {
+        let whole = |encoder, reason, detail| {
+            let rejected = vec![rejected_whole(&raw, reason, detail)];
+            Ok(RecordEncoding { encoder, raw, tuples: None, rejected })
+        };
         let record = match record::parse(raw.bytes) {
             Ok(record) => record,
             Err(RecordError::NotJson(detail)) => {
                 return Err(Damage { offset: raw.span.from, kind: DamageKind::NotJson(detail) });
             }
-            Err(RecordError::BadRecord(detail)) => return Ok(whole(raw, Reason::BadRecord, detail)),
-            Err(error @ RecordError::UnknownVersion(_)) => {
-                return Ok(whole(raw, Reason::UnknownVersion, error.to_string()));
+            Err(RecordError::BadRecord(detail)) => return whole(self, Reason::BadRecord, detail),
+            Err(error @ RecordError::UnknownVersion { .. }) => {
+                return whole(self, Reason::UnknownVersion, error.to_string());
             }
         };
-        Ok(self.encode_tuples(raw, &record, first, emit))
-    }
-
-    fn encode_tuples(
-        &mut self,
-        raw: &RawRecord<'_>,
-        record: &Record<'_>,
-        first: u32,
-        emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Encoded {
-        let Self { blob, hasher, shape, body } = self;
-        let place = RecordPlace { blob: blob.as_str(), span: raw.span };
-        let key = hasher.key(raw);
-        shape.begin_record(record, &place);
-        let mut head = Head::default();
-        let mut encoded = Encoded::default();
-        let mut ordinal: u32 = 0;
-        for flow in record.flows() {
-            for group in &flow.flow_groups {
-                let mut begun = false;
-                for element in &group.flow_tuples {
-                    let id = EventId { record: key, ordinal };
-                    ordinal = ordinal.saturating_add(1);
-                    if id.ordinal < first {
-                        continue;
-                    }
-                    let tuple_text = record::tuple_text(element);
-                    let parsed = match &tuple_text {
-                        Some(text) => FlowTuple::parse(text).map_err(|error| error.to_string()),
-                        None => Err("flow tuple: expected a text".to_owned()),
-                    };
-                    let tuple = match parsed {
-                        Ok(tuple) => tuple,
-                        Err(detail) => {
-                            encoded.rejected.push(Rejected {
-                                reason: Reason::BadTuple,
-                                detail,
-                                span: raw.span,
-                                ordinal: Some(id.ordinal),
-                                context: Some(head.with_place(raw, &flow.acl_id, &group.rule)),
-                                text: element.get().as_bytes().to_vec(),
-                                answer: None,
-                            });
-                            continue;
-                        }
-                    };
-                    if !begun {
-                        shape.begin_group(&flow.acl_id, &group.rule);
-                        begun = true;
-                    }
-                    body.clear();
-                    shape.write(body, &tuple, &group.rule, id, &place);
-                    let event = Event { id, record: raw.span, time_ms: tuple.time_ms, body };
-                    if emit(event).is_break() {
-                        encoded.next_ordinal = Some(ordinal);
-                        return encoded;
-                    }
-                }
-            }
-        }
-        encoded
+        self.shape.begin_record(&record.head, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
+        let tuples = Tuples {
+            key: self.hasher.key(&raw),
+            kind: TupleKind::of(&record.head),
+            context: Context::default(),
+            groups: record.groups.into_iter(),
+            group: None,
+            next_ordinal: 0,
+        };
+        Ok(RecordEncoding { encoder: self, raw, tuples: Some(tuples), rejected: Vec::new() })
     }
 }
 
-impl Shape {
-    fn begin_record(&mut self, record: &Record<'_>, place: &RecordPlace<'_>) {
-        match self {
-            Self::Flow { writer, .. } => writer.begin_record(record),
-            Self::Ecs(writer) => writer.begin_record(record, place),
-            Self::Text => {}
-        }
-    }
-
-    fn begin_group(&mut self, acl_id: &str, rule: &str) {
-        match self {
-            Self::Flow { writer, .. } => writer.begin_group(acl_id, rule),
-            Self::Ecs(writer) => writer.begin_group(acl_id, rule),
-            Self::Text => {}
-        }
-    }
-
-    fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        tuple: &FlowTuple<'_>,
-        rule: &str,
-        id: EventId,
-        place: &RecordPlace<'_>,
-    ) {
-        match self {
-            Self::Flow { writer, provenance } => writer.write(out, tuple, provenance.then_some((id, place))),
-            Self::Ecs(writer) => writer.write(out, tuple, id),
-            Self::Text => text::write(out, tuple, rule),
+impl RecordEncoding<'_> {
+    /// Emits the record's events, from where the last call stopped. `emit` returns [`ControlFlow::Break`] to pause: the
+    /// event that it was given counts as taken.
+    pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
+        let Self { encoder, raw, tuples, rejected } = self;
+        let Encoder { blob, shape, body, .. } = &mut **encoder;
+        let place = RecordPlace { blob: blob.as_str(), span: raw.span };
+        let mut rejected = std::mem::take(rejected);
+        let Some(Tuples { key, kind, context, groups, group: open, next_ordinal }) = tuples else {
+            return Encoded { rejected, done: true };
+        };
+        loop {
+            let Some(group) = open else {
+                match groups.next() {
+                    Some(TupleGroup { head, tuples }) => {
+                        *open = Some(OpenGroup { head, begun: false, elements: tuples.into_iter() });
+                    }
+                    None => return Encoded { rejected, done: true },
+                }
+                continue;
+            };
+            let Some(element) = group.elements.next() else {
+                *open = None;
+                continue;
+            };
+            let id = EventId { record: *key, ordinal: *next_ordinal };
+            *next_ordinal = next_ordinal.saturating_add(1);
+            let tuple_text = record::tuple_text(element);
+            let parsed = match &tuple_text {
+                Some(text) => kind.parse(text).map_err(|error| error.to_string()),
+                None => Err("flow tuple: expected a text".to_owned()),
+            };
+            let tuple = match parsed {
+                Ok(tuple) => tuple,
+                Err(detail) => {
+                    rejected.push(Rejected {
+                        reason: Reason::BadTuple,
+                        detail,
+                        span: raw.span,
+                        ordinal: Some(id.ordinal),
+                        context: Some(context.with_place(raw, *kind, &group.head)),
+                        text: element.get().as_bytes().to_vec(),
+                        answer: None,
+                    });
+                    continue;
+                }
+            };
+            if !group.begun {
+                shape.begin_group(*kind, &group.head);
+                group.begun = true;
+            }
+            body.clear();
+            shape.write(body, &tuple, &group.head.rule, id, &place);
+            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body };
+            if emit(event).is_break() {
+                return Encoded { rejected, done: false };
+            }
         }
     }
 }
 
 /// A record that is rejected whole.
-fn whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Encoded {
-    let rejected = Rejected {
+fn rejected_whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Rejected {
+    Rejected {
         reason,
         detail,
         span: raw.span,
@@ -193,45 +184,7 @@ fn whole(raw: &RawRecord<'_>, reason: Reason, detail: String) -> Encoded {
         context: None,
         text: raw.bytes.to_vec(),
         answer: None,
-    };
-    Encoded { rejected: vec![rejected], next_ordinal: None }
-}
-
-/// What an operator needs beside a bad tuple: its record without the flows, written once however many of its tuples
-/// are bad.
-#[derive(Debug, Default)]
-struct Head(Option<Vec<u8>>);
-
-impl Head {
-    /// The head with the place of one tuple in it, as compact JSON.
-    fn with_place(&mut self, raw: &RawRecord<'_>, acl_id: &str, rule: &str) -> String {
-        let mut out = self.0.get_or_insert_with(|| head(raw)).clone();
-        for (name, text) in [("aclID", acl_id), ("rule", rule)] {
-            write_name(&mut out, name);
-            write_string(&mut out, text);
-        }
-        out.push(b'}');
-        // Names and values are pieces of valid UTF-8; nothing is replaced here.
-        String::from_utf8_lossy(&out).into_owned()
     }
-}
-
-/// The members of a record but its flows, and but those whose names the place of a tuple takes. Without the closing
-/// brace.
-fn head(raw: &RawRecord<'_>) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for member in record::members(raw.bytes) {
-        if matches!(&*member.name, "flowRecords" | "aclID" | "rule") {
-            continue;
-        }
-        if out.last() != Some(&b'{') {
-            out.push(b',');
-        }
-        write_string(&mut out, &member.name);
-        out.push(b':');
-        write_compact(&mut out, member.value.get());
-    }
-    out
 }
 
 #[cfg(test)]
@@ -243,7 +196,9 @@ mod tests {
         let mut encoder = Encoder::new(EventFormat::Flow { provenance: false }, &origin, &BlobName::new("b"));
         let length = u64::try_from(record.len()).unwrap();
         let raw = RawRecord { span: Span { from: 0, to: length }, bytes: record.as_bytes() };
-        encoder.encode_record(&raw, 0, &mut |_| ControlFlow::Continue(())).unwrap().rejected
+        let encoded = encoder.begin(raw).unwrap().advance(&mut |_| ControlFlow::Continue(()));
+        assert!(encoded.done);
+        encoded.rejected
     }
 
     /// Scenario: bad tuples of several groups in a record with white space, nested members and members that are named

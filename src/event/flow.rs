@@ -6,7 +6,7 @@ use super::{
     timestamp::TimestampWriter,
 };
 use crate::{
-    flowlog::{record::Record, tuple::FlowTuple},
+    flowlog::{record::GroupHead, tuple::FlowTuple, vnet_record::VnetHead},
     model::EventId,
 };
 
@@ -21,26 +21,26 @@ pub(super) struct FlowWriter {
 }
 
 impl FlowWriter {
-    pub(super) fn begin_record(&mut self, record: &Record<'_>) {
+    pub(super) fn begin_record(&mut self, head: &VnetHead<'_>) {
         let Self { timestamps, record: out, .. } = self;
         out.clear();
         out.extend_from_slice(b"{\"time\":\"");
-        timestamps.write_short(out, record.time.microseconds());
+        timestamps.write_short(out, head.time.microseconds());
         out.extend_from_slice(b"+00:00\",\"flowLogVersion\":4,\"flowLogGUID\":");
-        write_string(out, &record.fields.flow_log_guid);
+        write_string(out, &head.fields.flow_log_guid);
         out.extend_from_slice(b",\"macAddress\":");
-        write_string(out, &record.fields.mac_address);
+        write_string(out, &head.fields.mac_address);
         out.extend_from_slice(b",\"operationName\":");
-        write_string(out, &record.fields.operation_name);
+        write_string(out, &head.fields.operation_name);
         out.extend_from_slice(b",\"aclID\":");
     }
 
-    pub(super) fn begin_group(&mut self, acl_id: &str, rule: &str) {
+    pub(super) fn begin_group(&mut self, group: &GroupHead<'_>) {
         self.group.clear();
         self.group.extend_from_slice(&self.record);
-        write_string(&mut self.group, acl_id);
+        write_string(&mut self.group, &group.acl_id);
         self.group.extend_from_slice(b",\"rule\":");
-        write_string(&mut self.group, rule);
+        write_string(&mut self.group, &group.rule);
         self.group.extend_from_slice(b",\"flow.0\":\"");
     }
 
@@ -58,16 +58,20 @@ impl FlowWriter {
         out.extend_from_slice(&self.group);
         write_tuple(out, tuple);
         out.push(b'"');
-        if let Some((id, place)) = provenance {
-            write_name(out, "event.id");
-            write_id(out, id);
-            write_name(out, "blob");
-            write_string(out, place.blob);
-            write_name(out, "offset");
-            write_number(out, place.span.from);
-        }
+        write_provenance(out, provenance);
         out.push(b'}');
     }
+}
+
+/// Appends what comes after the vendor's keys.
+pub(super) fn write_provenance(out: &mut Vec<u8>, provenance: Option<(EventId, &RecordPlace<'_>)>) {
+    let Some((id, place)) = provenance else { return };
+    write_name(out, "event.id");
+    write_id(out, id);
+    write_name(out, "blob");
+    write_string(out, place.blob);
+    write_name(out, "offset");
+    write_number(out, place.span.from);
 }
 
 /// Appends an event id as a JSON string.

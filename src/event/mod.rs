@@ -3,16 +3,20 @@
 //! Bytes are written directly into their destination; nothing is allocated for an event once the buffers are warm.
 
 mod community_id;
+mod context;
 mod ecs;
 mod encoder;
 mod enrich;
 mod flow;
 pub(crate) mod json;
+mod nsg_ecs;
+mod nsg_flow;
+mod shape;
 mod text;
 mod timestamp;
 
 use encoder::RecordPlace;
-pub use encoder::{Encoded, Encoder};
+pub use encoder::{Encoded, Encoder, RecordEncoding};
 
 use crate::model::{EventId, Span};
 
@@ -21,7 +25,7 @@ use crate::model::{EventId, Span};
 pub enum EventFormat {
     /// The flattened tuple that the vendor's parser reads.
     Flow {
-        /// Adds `event.id`, `blob` and `offset` after the eight keys.
+        /// Adds `event.id`, `blob` and `offset` after the vendor's keys.
         provenance: bool,
     },
     /// The normalised event in the Elastic Common Schema.

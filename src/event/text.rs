@@ -2,13 +2,37 @@
 
 use std::io::Write;
 
-use crate::flowlog::tuple::{Endpoint, FlowState, FlowTuple};
+use crate::flowlog::{
+    nsg_tuple::{Decision, NsgState, NsgTuple},
+    tuple::{Endpoint, FlowState, FlowTuple},
+};
 
-/// Appends the sentence.
+/// Appends the sentence for a tuple of virtual network flow logs.
 pub(super) fn write(out: &mut Vec<u8>, tuple: &FlowTuple<'_>, rule: &str) {
-    let (source, destination) = (Shown(&tuple.source), Shown(&tuple.destination));
+    write_sentence(out, &tuple.source, &tuple.destination, tuple.state, rule);
+}
+
+/// Appends the sentence for a tuple of a network security group.
+pub(super) fn write_nsg(out: &mut Vec<u8>, tuple: &NsgTuple<'_>, rule: &str) {
+    let state = match (tuple.decision, tuple.state) {
+        (Decision::Denied, _) => FlowState::Denied,
+        (Decision::Allowed, Some(NsgState::Begin)) => FlowState::Begin,
+        (Decision::Allowed, Some(NsgState::End)) => FlowState::End,
+        (Decision::Allowed, Some(NsgState::Continuing) | None) => FlowState::Continuing,
+    };
+    write_sentence(out, &tuple.source, &tuple.destination, state, rule);
+}
+
+fn write_sentence(
+    out: &mut Vec<u8>,
+    source: &Endpoint<'_>,
+    destination: &Endpoint<'_>,
+    state: FlowState,
+    rule: &str,
+) {
+    let (source, destination) = (Shown(source), Shown(destination));
     // Writing into memory cannot fail.
-    let _always_ok = match tuple.state {
+    let _always_ok = match state {
         FlowState::Begin => write!(out, "{source} connected to {destination}"),
         FlowState::Denied => write!(out, "Connection from {source} to {destination} was denied"),
         FlowState::End => write!(out, "End connection from {source} to {destination}"),

@@ -81,13 +81,15 @@ fn hour_at(folders: &str) -> Option<Hour> {
 mod tests {
     use super::*;
 
-    /// Scenario: names in both documented forms, in other case, and names of other things. Guarantees: root and hour
+    /// Scenario: names in the three documented forms, in other case, and names of other things. Guarantees: root and hour
     /// are found where the name has them, and nothing else is taken for a flow log.
     #[test]
     fn names() {
         let short = "flowLogResourceID=/SUB_RG/NETWORKWATCHER_WESTEUROPE_LOG";
         let long = "flowLogResourceID=/SUBSCRIPTIONS/s/RESOURCEGROUPS/g/PROVIDERS/MICROSOFT.NETWORK/NETWORKWATCHERS/w";
+        let nsg = "resourceId=/SUBSCRIPTIONS/s/RESOURCEGROUPS/g/PROVIDERS/MICROSOFT.NETWORK/NETWORKSECURITYGROUPS/n";
         let cases = [
+            (format!("{nsg}/y=2026/m=11/d=24/h=05/m=00/macAddress=000D3AF87856/PT1H.json"), Some(nsg)),
             (format!("{short}/y=2026/m=11/d=24/h=05/m=00/macAddress=0022482F8D3A/PT1H.json"), Some(short)),
             (format!("{long}/y=2026/m=11/d=24/h=05/m=00/macAddress=0022482F8D3A/PT1H.json"), Some(long)),
             (format!("{short}/Y=2026/M=11/D=24/H=05/M=00/MACADDRESS=00/pt1h.JSON"), Some(short)),

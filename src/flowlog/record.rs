@@ -1,88 +1,60 @@
 //! One record: which of its bytes mean what. Borrowed wherever the text has no escapes.
 //!
-//! Only version 4 (virtual network flow logs) is read. Records of network security groups (versions 1 and 2) become
-//! another variant beside [`Record`].
+//! A record with `flowRecords` is one of virtual network flow logs, another one with `properties` is one of network
+//! security groups. Both may stand in one stream.
 
 use std::{borrow::Cow, fmt};
 
+use memchr::memmem;
 use serde::{
     Deserialize, Deserializer,
     de::{self, IgnoredAny, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::time::RecordTime;
+use super::{
+    nsg_record::{self, NsgHead},
+    time::RecordTime,
+    vnet_record::{self, VnetHead},
+};
 
-/// The version of virtual network flow logs.
-pub const VERSION: u32 = 4;
-
-/// A record of virtual network flow logs. A text that the record lacks is empty.
+/// A record of either kind.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// When the record was made.
-    pub time: RecordTime,
-    /// The texts and lists.
-    pub fields: Fields<'a>,
+    /// What it says once.
+    pub head: Head<'a>,
+    /// The tuples, in the order of the record.
+    pub groups: Vec<TupleGroup<'a>>,
 }
 
-/// The members of a record. Any order; unknown members are ignored; a list that is missing or null is empty.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fields<'a> {
-    #[serde(borrow, default)]
-    time: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    flow_log_version: Option<Version<'a>>,
-    #[serde(borrow)]
-    flow_records: FlowRecords<'a>,
-    /// GUID of the flow log.
-    #[serde(borrow, default, rename = "flowLogGUID")]
-    pub flow_log_guid: Text<'a>,
-    /// Hardware address of the network interface, as written.
-    #[serde(borrow, default)]
-    pub mac_address: Text<'a>,
-    /// `FlowLogFlowEvent`.
-    #[serde(borrow, default)]
-    pub category: Text<'a>,
-    /// Resource id of the flow log.
-    #[serde(borrow, default, rename = "flowLogResourceID")]
-    pub flow_log_resource_id: Text<'a>,
-    /// Resource id of the virtual network, subnet or network interface that is logged.
-    #[serde(borrow, default, rename = "targetResourceID")]
-    pub target_resource_id: Text<'a>,
-    /// `FlowLogFlowEvent`.
-    #[serde(borrow, default)]
-    pub operation_name: Text<'a>,
+/// What a record says once, by its kind.
+#[derive(Debug)]
+pub enum Head<'a> {
+    /// Of virtual network flow logs.
+    Vnet(VnetHead<'a>),
+    /// Of flow logs of a network security group.
+    Nsg(NsgHead<'a>),
 }
 
-#[derive(Debug, Deserialize)]
-struct FlowRecords<'a> {
-    #[serde(borrow, default, deserialize_with = "list")]
-    flows: Vec<Flow<'a>>,
-}
-
-/// The flows that one resource (a network security group, a network manager) judged.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Flow<'a> {
-    /// GUID or resource id of the judge, or `unspecified`.
-    #[serde(borrow, default, rename = "aclID")]
-    pub acl_id: Text<'a>,
-    /// The flows by rule.
-    #[serde(borrow, default, deserialize_with = "list")]
-    pub flow_groups: Vec<FlowGroup<'a>>,
-}
-
-/// The flows that one rule judged.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlowGroup<'a> {
-    /// Name of the rule.
-    #[serde(borrow, default)]
-    pub rule: Text<'a>,
+/// The tuples that one rule is responsible for.
+#[derive(Debug)]
+pub struct TupleGroup<'a> {
+    /// What they have in common.
+    pub head: GroupHead<'a>,
     /// The elements as they stand: a text with a flow tuple, if all is well.
-    #[serde(borrow, default, deserialize_with = "list")]
-    pub flow_tuples: Vec<&'a RawValue>,
+    pub tuples: Vec<&'a RawValue>,
+}
+
+/// What the tuples of a group have in common. A text that the group lacks is empty.
+#[derive(Debug)]
+pub struct GroupHead<'a> {
+    /// GUID or resource id of who judged (a network security group, a network manager), or `unspecified`. Records of
+    /// network security groups have none.
+    pub acl_id: Text<'a>,
+    /// Name of the rule.
+    pub rule: Text<'a>,
+    /// Hardware address of the network interface. Only records of network security groups have it here.
+    pub mac: Text<'a>,
 }
 
 /// A record that cannot be read.
@@ -95,8 +67,20 @@ pub enum RecordError {
     #[error("{0}")]
     BadRecord(String),
     /// A flow-log record of another version: only it is lost.
-    #[error("flow log version: expected 4, found {0}")]
-    UnknownVersion(String),
+    #[error("flow log version: expected {expected}, found {found}")]
+    UnknownVersion {
+        /// The versions that are read.
+        expected: &'static str,
+        /// The version that stands there, or that none does.
+        found: String,
+    },
+}
+
+/// The two kinds of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Vnet,
+    Nsg,
 }
 
 /// Reads one record.
@@ -105,26 +89,32 @@ pub enum RecordError {
 /// As [`RecordError`] says.
 pub fn parse(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
     let text = str::from_utf8(bytes).map_err(|error| RecordError::NotJson(error.to_string()))?;
-    let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
-    match &fields.flow_log_version {
-        Some(version) if version.is_known() => {}
-        _ => return Err(explain_version(fields.flow_log_version.as_ref())),
+    // A guess, which saves looking at the record twice. Where it is wrong, reading fails and the outline decides.
+    let guess = if memmem::find(bytes, b"\"flowRecords\"").is_some() { Kind::Vnet } else { Kind::Nsg };
+    match guess.read(text) {
+        Ok(read) => read,
+        Err(error) => read_by_outline(text, guess, error),
     }
-    let Some(time_text) = &fields.time else {
-        return Err(RecordError::BadRecord("time: expected a text, found none".to_owned()));
-    };
-    let time = RecordTime::parse(time_text).ok_or_else(|| {
-        RecordError::BadRecord(format!("time: expected an RFC 3339 date and time, found `{time_text}`"))
-    })?;
-    Ok(Record { time, fields })
 }
 
-impl<'a> Record<'a> {
-    /// The flows, in the order of the record.
-    #[must_use]
-    pub fn flows(&self) -> &[Flow<'a>] {
-        &self.fields.flow_records.flows
+impl Kind {
+    /// Reads a record of this kind. The outer error says that its members do not fit the kind.
+    fn read(self, text: &str) -> serde_json::Result<Result<Record<'_>, RecordError>> {
+        match self {
+            Self::Vnet => vnet_record::read(text),
+            Self::Nsg => nsg_record::read(text),
+        }
     }
+}
+
+/// The time of a record that must have one.
+pub(super) fn record_time(text: Option<&Text<'_>>) -> Result<RecordTime, RecordError> {
+    let Some(text) = text else {
+        return Err(RecordError::BadRecord("time: expected a text, found none".to_owned()));
+    };
+    RecordTime::parse(text).ok_or_else(|| {
+        RecordError::BadRecord(format!("time: expected an RFC 3339 date and time, found `{text}`"))
+    })
 }
 
 /// The members of a record's top, looked at only after a failure.
@@ -141,49 +131,51 @@ struct Outline<'a> {
     properties: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct GroupProperties<'a> {
-    #[serde(borrow, rename = "Version")]
-    version: &'a RawValue,
-}
-
-/// Why a record could not be read, from the worst to the least.
-fn explain(text: &str, error: &serde_json::Error) -> RecordError {
+/// Reads a record that is not what was guessed first, or finds out why it cannot be read.
+fn read_by_outline(text: &str, guess: Kind, error: serde_json::Error) -> Result<Record<'_>, RecordError> {
     if let Err(syntax_error) = serde_json::from_str::<IgnoredAny>(text) {
-        return RecordError::NotJson(syntax_error.to_string());
+        return Err(RecordError::NotJson(syntax_error.to_string()));
     }
-    let bad_record = |detail: String| RecordError::BadRecord(detail);
     let Ok(outline) = serde_json::from_str::<Outline<'_>>(text) else {
-        return bad_record(error.to_string());
+        return Err(RecordError::BadRecord(error.to_string()));
     };
-    let Some(flow_records) = outline.flow_records else {
-        let properties = outline.properties.map(RawValue::get);
-        return match properties.map(serde_json::from_str::<GroupProperties<'_>>) {
-            Some(Ok(properties)) => RecordError::UnknownVersion(format!(
-                "{} (of a network security group)",
-                properties.version.get()
-            )),
-            _ => bad_record("flowRecords: expected an object, found none".to_owned()),
-        };
-    };
-    let shape_checks =
-        [("time", outline.time, '"', "a text"), ("flowRecords", Some(flow_records), '{', "an object")];
-    for (name, value, first, expected) in shape_checks {
-        match value.map(RawValue::get) {
-            Some(value) if value.starts_with(first) => {}
-            Some(value) => return bad_record(format!("{name}: expected {expected}, found {}", brief(value))),
-            None => return bad_record(format!("{name}: expected {expected}, found none")),
+    let (kind, list) = match (outline.flow_records, outline.properties) {
+        (Some(flow_records), _) => (Kind::Vnet, flow_records),
+        (None, Some(properties)) => (Kind::Nsg, properties),
+        (None, None) => {
+            return Err(RecordError::BadRecord("flowRecords: expected an object, found none".to_owned()));
         }
+    };
+    if kind == guess {
+        return Err(explain(&outline, kind, list, &error));
     }
-    let version = outline.flow_log_version.map(|version| Version(Cow::Borrowed(version.get())));
-    match &version {
-        Some(version) if version.is_known() => bad_record(error.to_string()),
-        _ => explain_version(version.as_ref()),
+    match kind.read(text) {
+        Ok(read) => read,
+        Err(error) => Err(explain(&outline, kind, list, &error)),
     }
 }
 
-fn explain_version(version: Option<&Version<'_>>) -> RecordError {
-    RecordError::UnknownVersion(version.map_or_else(|| "none".to_owned(), |version| brief(&version.0)))
+/// Why the members of a record do not fit its kind, from the worst to the least.
+fn explain(outline: &Outline<'_>, kind: Kind, list: &RawValue, error: &serde_json::Error) -> RecordError {
+    let list_name = match kind {
+        Kind::Vnet => "flowRecords",
+        Kind::Nsg => "properties",
+    };
+    for (name, value, first, expected) in
+        [("time", outline.time, '"', "a text"), (list_name, Some(list), '{', "an object")]
+    {
+        let found = match value.map(RawValue::get) {
+            Some(value) if value.starts_with(first) => continue,
+            Some(value) => brief(value),
+            None => "none".to_owned(),
+        };
+        return RecordError::BadRecord(format!("{name}: expected {expected}, found {found}"));
+    }
+    let version = match kind {
+        Kind::Vnet => vnet_record::check_version(outline.flow_log_version.map(Version::of).as_ref()),
+        Kind::Nsg => nsg_record::check_version(nsg_record::version_in(list).as_ref()).map(drop),
+    };
+    version.err().unwrap_or_else(|| RecordError::BadRecord(error.to_string()))
 }
 
 /// The beginning of a foreign text, for a message.
@@ -292,20 +284,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A version as it stands: a number, or a text with one.
 #[derive(Debug)]
-struct Version<'a>(Cow<'a, str>);
+pub(super) struct Version<'a>(&'a str);
 
-impl Version<'_> {
-    fn is_known(&self) -> bool {
-        self.0.trim_matches('"').trim().parse() == Ok(VERSION)
+impl<'a> Version<'a> {
+    pub(super) fn of(value: &'a RawValue) -> Self {
+        Self(value.get())
     }
+
+    pub(super) fn number(&self) -> Option<u32> {
+        self.0.trim_matches('"').trim().parse().ok()
+    }
+}
+
+/// The error for a version that is not among those `expected`.
+pub(super) fn unknown_version(expected: &'static str, version: Option<&Version<'_>>) -> RecordError {
+    let found = version.map_or_else(|| "none".to_owned(), |version| brief(version.0));
+    RecordError::UnknownVersion { expected, found }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Version<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'de RawValue>::deserialize(deserializer).map(|value| Self(Cow::Borrowed(value.get())))
+        <&'de RawValue>::deserialize(deserializer).map(Self::of)
     }
 }
 
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+/// A list that may be missing or null.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -158,7 +158,7 @@ impl<'a> FlowTuple<'a> {
     }
 }
 
-fn required<'a, T>(
+pub(super) fn required<'a, T>(
     value: Option<&'a str>,
     field: &'static str,
     expected: &'static str,
@@ -171,7 +171,7 @@ fn required<'a, T>(
 }
 
 /// Digits only: the standard parser takes a leading plus sign too.
-fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
@@ -181,11 +181,11 @@ fn milliseconds(value: &str) -> Option<i64> {
     i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
 }
 
-fn address(value: &str) -> Option<(&str, IpAddr)> {
+pub(super) fn address(value: &str) -> Option<(&str, IpAddr)> {
     Some((value, value.parse().ok()?))
 }
 
-fn direction(value: &str) -> Option<Direction> {
+pub(super) fn direction(value: &str) -> Option<Direction> {
     match value {
         "I" => Some(Direction::Inbound),
         "O" => Some(Direction::Outbound),

@@ -42,8 +42,8 @@ pub(super) async fn read_blob(
     runs: mpsc::Sender<(Run, Share)>,
     pass: Arc<Pass>,
 ) -> ReadEnd {
+    let mut encoder = Encoder::new(lane.delivery.format, lane.storage.origin(), work.blob.name());
     let mut reader = Reader {
-        encoder: Encoder::new(lane.delivery.format, lane.storage.origin(), work.blob.name()),
         chain: work.position.clone(),
         pending: Pending::at(work.position.clone()),
         lane,
@@ -53,7 +53,7 @@ pub(super) async fn read_blob(
         share: Share::empty(),
         counts: ReadCounts::default(),
     };
-    let mut outcome = reader.read().await;
+    let mut outcome = reader.read(&mut encoder).await;
     if let ReadOutcome::Gone { unread } = &mut outcome {
         let offset = reader.pending.to.as_ref().and_then(Position::bytes).unwrap_or_default();
         *unread = reader.work.version.length.saturating_sub(offset);
@@ -75,7 +75,6 @@ pub(super) async fn read_blob(
 struct Reader {
     lane: Arc<Lane>,
     work: Work,
-    encoder: Encoder,
     runs: mpsc::Sender<(Run, Share)>,
     pass: Arc<Pass>,
     /// The memory of the buffers.
@@ -107,7 +106,7 @@ enum Read {
 type Ended = ReadOutcome;
 
 impl Reader {
-    async fn read(&mut self) -> ReadOutcome {
+    async fn read(&mut self, encoder: &mut Encoder) -> ReadOutcome {
         let mut wanted_bytes = READER_BYTES;
         let mut n_changes = 0;
         loop {
@@ -119,7 +118,7 @@ impl Reader {
                 () = self.pass.stopping.reading.cancelled() => return ReadOutcome::Stopped,
                 share = self.lane.budget.reading().take(wanted_bytes) => share,
             };
-            match self.read_version().await {
+            match self.read_version(encoder).await {
                 Ok(Read::ToEnd) => return ReadOutcome::Complete,
                 Ok(Read::Rewritten) => match self.start_over().await {
                     Ok(()) => continue,
@@ -147,10 +146,10 @@ impl Reader {
     }
 
     /// Reads from the position to the end of the version at hand.
-    async fn read_version(&mut self) -> Result<Read, Ended> {
+    async fn read_version(&mut self, encoder: &mut Encoder) -> Result<Read, Ended> {
         match self.open().await? {
-            Opened::Plain(splitter, cursor) => self.read_plain(*splitter, cursor).await,
-            Opened::Gzip(first) => self.read_gzip(first).await,
+            Opened::Plain(splitter, cursor) => self.read_plain(encoder, *splitter, cursor).await,
+            Opened::Gzip(first) => self.read_gzip(encoder, first).await,
         }
     }
 
@@ -200,10 +199,15 @@ impl Reader {
         Ok(())
     }
 
-    async fn read_plain(&mut self, mut splitter: Splitter, mut cursor: u64) -> Result<Read, Ended> {
+    async fn read_plain(
+        &mut self,
+        encoder: &mut Encoder,
+        mut splitter: Splitter,
+        mut cursor: u64,
+    ) -> Result<Read, Ended> {
         let first = cursor;
         loop {
-            self.take_pieces(&mut splitter).await?;
+            self.take_pieces(encoder, &mut splitter).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
@@ -223,12 +227,12 @@ impl Reader {
             self.count_new(chunk.len());
             cursor = to;
         }
-        self.finish(splitter, None).await?;
+        self.finish(encoder, splitter, None).await?;
         Ok(Read::ToEnd)
     }
 
     /// Decompresses the blob from its beginning; what stands before the position is only compared.
-    async fn read_gzip(&mut self, first: bytes::Bytes) -> Result<Read, Ended> {
+    async fn read_gzip(&mut self, encoder: &mut Encoder, first: bytes::Bytes) -> Result<Read, Ended> {
         let limit = self.lane.limits.record_bytes;
         let mut cursor = u64::try_from(first.len()).unwrap_or(u64::MAX);
         let mut gunzip = Gunzip::new(first);
@@ -272,12 +276,13 @@ impl Reader {
                 return Ok(Read::NeedsMemory);
             }
             splitter.push(chunk);
-            self.take_pieces(&mut splitter).await?;
+            self.take_pieces(encoder, &mut splitter).await?;
         };
         if skip.is_some() {
             return Ok(Read::Rewritten);
         }
-        self.finish(splitter, fault.map(|detail| (n_bytes, DamageKind::Compression(detail)))).await?;
+        self.finish(encoder, splitter, fault.map(|detail| (n_bytes, DamageKind::Compression(detail))))
+            .await?;
         Ok(Read::ToEnd)
     }
 
@@ -285,11 +290,12 @@ impl Reader {
     /// time to be sealed has come. `fault` is where and why decompression ended early.
     async fn finish(
         &mut self,
+        encoder: &mut Encoder,
         mut splitter: Splitter,
         fault: Option<(u64, DamageKind)>,
     ) -> Result<(), Ended> {
         splitter.end();
-        self.take_pieces(&mut splitter).await?;
+        self.take_pieces(encoder, &mut splitter).await?;
         let rest = match (splitter.tail(), fault) {
             (Tail::Incomplete(damaged) | Tail::Damaged(damaged), Some((_, kind))) => {
                 Tail::Damaged(Damaged { kind, ..damaged })
@@ -331,10 +337,10 @@ impl Reader {
         self.counts.new_bytes = self.counts.new_bytes.saturating_add(n_bytes);
     }
 
-    async fn take_pieces(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
+    async fn take_pieces(&mut self, encoder: &mut Encoder, splitter: &mut Splitter) -> Result<(), Ended> {
         loop {
             match splitter.next_piece() {
-                Some(Piece::Record(record)) => match self.encode(&record).await {
+                Some(Piece::Record(record)) => match self.encode(encoder, record).await {
                     Err(ReadOutcome::Damaged(damage)) => {
                         splitter.not_json(damage.kind);
                         continue;
@@ -363,9 +369,9 @@ impl Reader {
 
     /// Encodes one record. Where its events are many, they leave in several runs; the position stands still before
     /// the record until the last of them.
-    async fn encode(&mut self, record: &RawRecord<'_>) -> Result<(), Ended> {
-        let mut next_ordinal = Some(0);
-        while let Some(first) = next_ordinal {
+    async fn encode(&mut self, encoder: &mut Encoder, record: RawRecord<'_>) -> Result<(), Ended> {
+        let mut encoding = encoder.begin(record).map_err(ReadOutcome::Damaged)?;
+        loop {
             let framing = self.lane.intake.framing();
             let events = &mut self.pending.events;
             let mut emit = |event: crate::event::Event<'_>| {
@@ -377,15 +383,13 @@ impl Reader {
                     ControlFlow::Continue(())
                 }
             };
-            let encoded =
-                self.encoder.encode_record(record, first, &mut emit).map_err(ReadOutcome::Damaged)?;
+            let encoded = encoding.advance(&mut emit);
             self.pending.reject(encoded.rejected);
-            next_ordinal = encoded.next_ordinal;
-            if next_ordinal.is_some() {
-                self.send(false).await?;
+            if encoded.done {
+                return Ok(());
             }
+            self.send(false).await?;
         }
-        Ok(())
     }
 
     /// Sends what is pending as a run.

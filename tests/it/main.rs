@@ -10,6 +10,7 @@
 mod support;
 
 mod golden;
+mod golden_nsg;
 mod split_properties;
 
 mod settings;
@@ -34,6 +35,7 @@ mod crash;
 mod damage;
 mod e2e;
 mod hours;
+mod nsg;
 mod receiver;
 mod rewritten;
 mod source_faults;

@@ -17,6 +17,8 @@ fn fixtures() -> Vec<Vec<u8>> {
     vec![
         include_bytes!("../data/seed/PT1H.json").to_vec(),
         include_bytes!("../data/odd.json").to_vec(),
+        include_bytes!("../data/nsg/PT1H.json").to_vec(),
+        include_bytes!("../data/nsg/odd.json").to_vec(),
         blob(""),
         blob(r#"{"records":[]}"#),
         blob("\u{feff} { \"other\": [{\"records\":[1]}], \"records\" :\n[ ] } \r\n"),
@@ -252,5 +254,33 @@ proptest! {
         prop_assert_eq!(&ecs["message"], &flow);
         prop_assert_eq!(&ecs["rule"]["name"], &rule);
         prop_assert_eq!(&ecs["azure"]["flow"]["encryption"], &encryption);
+    }
+
+    /// *Scenario*: any texts in every place of a network security group's record that takes one.
+    /// *Guarantees*: each event of each format can be read again as JSON, with these texts in it; the message of an
+    /// ecs event is the flow event.
+    #[test]
+    fn any_text_survives_in_a_security_group(rule in any::<String>(), id in any::<String>(), surplus in any::<String>()) {
+        let tuple = format!("1663146003,::1,::2,1,2,T,I,A,B,,,,,{surplus}");
+        let record = serde_json::json!({ "records": [{
+            "time": "2025-04-30T09:07:40.1Z", "resourceId": id, "macAddress": rule,
+            "properties": { "Version": 2, "flows": [{ "rule": rule, "flows": [{ "mac": id, "flowTuples": [tuple] }] }] }
+        }] });
+        let bytes = serde_json::to_vec(&record).unwrap();
+        let only = |format| {
+            let Converted { events, rejected, damage, .. } = convert_whole(format, &bytes);
+            assert_eq!((events.len(), rejected.len(), damage), (1, 0, None));
+            events[0].1.clone()
+        };
+        let flow = only(EventFormat::Flow { provenance: false });
+        let parsed: serde_json::Value = serde_json::from_str(&flow).unwrap();
+        prop_assert_eq!(&parsed["rule"], &rule);
+        prop_assert_eq!(&parsed["resourceId"], &id);
+        prop_assert_eq!(&parsed["macAddress"], if rule.is_empty() { &id } else { &rule });
+        prop_assert_eq!(&parsed["flow.0"], &tuple);
+        let ecs: serde_json::Value = serde_json::from_str(&only(FORMAT)).unwrap();
+        prop_assert_eq!(&ecs["message"], &flow);
+        prop_assert_eq!(&ecs["rule"]["name"], &rule);
+        prop_assert_eq!(&ecs["action"]["type"], &rule);
     }
 }

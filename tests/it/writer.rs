@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use flowlogd::{
@@ -19,6 +20,8 @@ use crate::support::{
 
 /// Blob names below a directory, each with its bytes.
 type Tree = BTreeMap<String, Vec<u8>>;
+
+const KINDS: [&str; 3] = ["vnet", "nsg1", "nsg2"];
 
 const SHAPES: [&str; 5] = ["typical", "sparse", "dense", "v6", "hostile"];
 
@@ -157,6 +160,60 @@ fn the_same_seed_gives_the_same_bytes_however_they_are_committed() {
         assert!(whole.0.iter().all(|(name, bytes)| wider.0.get(name) == Some(bytes)), "{shape}");
         let other = places[3].write(&with(&["--nics", "3", "--minutes", "6", "--seed", "2"]));
         assert_ne!(whole.1, other.1, "{shape}");
+    }
+}
+
+/// *Scenario*: every kind of flow log in every shape, converted by the command.
+/// *Guarantees*: the events in their `flow` form are the ledger, byte for byte; so are the messages of the `ecs` form;
+/// nothing is quarantined.
+#[test]
+fn converted_documents_are_the_ledger() {
+    for kind in KINDS {
+        for shape in SHAPES {
+            let place = Place::new();
+            let huge = if shape == "hostile" { "1MB" } else { "0B" };
+            let (tree, ledger) = place.write(&[
+                "--kind",
+                kind,
+                "--shape",
+                shape,
+                "--nics",
+                "3",
+                "--roots",
+                "2",
+                "--first-minute",
+                "58",
+                "--minutes",
+                "8",
+                "--huge-bytes",
+                huge,
+            ]);
+            assert!(!ledger.is_empty());
+            let convert = |format: &[&str]| {
+                let output = Command::new(env!("CARGO_BIN_EXE_flowlogd"))
+                    .arg("convert")
+                    .args(format)
+                    .args(tree.keys().map(|name| place.container.join(name)))
+                    .output()
+                    .unwrap();
+                let stderr = String::from_utf8(output.stderr).unwrap();
+                assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""), "{kind} {shape}");
+                String::from_utf8(output.stdout).unwrap()
+            };
+            let flow = convert(&["--format", "flow"]);
+            let mut flow: Vec<&str> = flow.lines().collect();
+            flow.sort_unstable();
+            assert!(flow == ledger, "{kind} {shape}: the events differ from the ledger");
+            let ecs = convert(&["--format", "ecs"]);
+            let mut messages: Vec<String> = ecs
+                .lines()
+                .map(|line| {
+                    serde_json::from_str::<Value>(line).unwrap()["message"].as_str().unwrap().to_owned()
+                })
+                .collect();
+            messages.sort_unstable();
+            assert!(messages == ledger, "{kind} {shape}: the messages differ from the ledger");
+        }
     }
 }
 

@@ -94,8 +94,8 @@ fn encode(
     pause: usize,
     converted: &mut Converted,
 ) -> Result<(), Damage> {
-    let mut next_ordinal = Some(0);
-    while let Some(first) = next_ordinal {
+    let mut encoding = encoder.begin(*record)?;
+    loop {
         let mut taken = 0;
         let mut emit = |event: flowlogd::event::Event<'_>| {
             assert_eq!(event.record, record.span);
@@ -103,9 +103,11 @@ fn encode(
             taken += 1;
             if taken >= pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let encoded = encoder.encode_record(record, first, &mut emit)?;
+        let encoded = encoding.advance(&mut emit);
         converted.rejected.extend(encoded.rejected);
-        next_ordinal = encoded.next_ordinal;
+        if encoded.done {
+            break;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,120 @@
+//! The shapes of events, each for every kind of record.
+
+use super::{
+    EventFormat, RecordPlace, ecs::EcsWriter, flow::FlowWriter, nsg_ecs::NsgEcsWriter,
+    nsg_flow::NsgFlowWriter, text,
+};
+use crate::{
+    flowlog::{
+        nsg_record::NsgVersion,
+        nsg_tuple::NsgTuple,
+        record::{GroupHead, Head},
+        tuple::{FlowTuple, TupleError},
+    },
+    model::{EventId, Origin},
+};
+
+/// The kinds of tuples.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TupleKind {
+    Vnet,
+    Nsg(NsgVersion),
+}
+
+/// A tuple of either kind.
+pub(super) enum Tuple<'a> {
+    Vnet(FlowTuple<'a>),
+    Nsg(NsgTuple<'a>),
+}
+
+impl TupleKind {
+    /// The kind that a record's tuples have.
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        match head {
+            Head::Vnet(_) => Self::Vnet,
+            Head::Nsg(head) => Self::Nsg(head.version),
+        }
+    }
+
+    pub(super) fn parse(self, text: &str) -> Result<Tuple<'_>, TupleError> {
+        match self {
+            Self::Vnet => FlowTuple::parse(text).map(Tuple::Vnet),
+            Self::Nsg(version) => NsgTuple::parse(text, version).map(Tuple::Nsg),
+        }
+    }
+}
+
+impl Tuple<'_> {
+    pub(super) fn time_ms(&self) -> i64 {
+        match self {
+            Self::Vnet(tuple) => tuple.time_ms,
+            Self::Nsg(tuple) => tuple.time_ms,
+        }
+    }
+}
+
+/// The writers of one shape.
+#[derive(Debug)]
+pub(super) enum Shape {
+    Flow { vnet: FlowWriter, nsg: NsgFlowWriter, provenance: bool },
+    Ecs { vnet: Box<EcsWriter>, nsg: Box<NsgEcsWriter> },
+    Text,
+}
+
+impl Shape {
+    pub(super) fn new(format: EventFormat, origin: &Origin, blob: &str) -> Self {
+        match format {
+            EventFormat::Flow { provenance } => {
+                Self::Flow { vnet: FlowWriter::default(), nsg: NsgFlowWriter::default(), provenance }
+            }
+            EventFormat::Ecs { enrich } => Self::Ecs {
+                vnet: Box::new(EcsWriter::new(enrich, origin, blob)),
+                nsg: Box::new(NsgEcsWriter::new(enrich, origin, blob)),
+            },
+            EventFormat::Text => Self::Text,
+        }
+    }
+
+    pub(super) fn begin_record(&mut self, head: &Head<'_>, place: &RecordPlace<'_>) {
+        match (self, head) {
+            (Self::Flow { vnet, .. }, Head::Vnet(head)) => vnet.begin_record(head),
+            (Self::Flow { nsg, .. }, Head::Nsg(head)) => nsg.begin_record(head),
+            (Self::Ecs { vnet, .. }, Head::Vnet(head)) => vnet.begin_record(head, place),
+            (Self::Ecs { nsg, .. }, Head::Nsg(head)) => nsg.begin_record(head, place),
+            (Self::Text, _) => {}
+        }
+    }
+
+    pub(super) fn begin_group(&mut self, kind: TupleKind, group: &GroupHead<'_>) {
+        match (self, kind) {
+            (Self::Flow { vnet, .. }, TupleKind::Vnet) => vnet.begin_group(group),
+            (Self::Flow { nsg, .. }, TupleKind::Nsg(_)) => nsg.begin_group(group),
+            (Self::Ecs { vnet, .. }, TupleKind::Vnet) => vnet.begin_group(group),
+            (Self::Ecs { nsg, .. }, TupleKind::Nsg(_)) => nsg.begin_group(group),
+            (Self::Text, _) => {}
+        }
+    }
+
+    /// Appends the event of a tuple of the record and group that were begun last.
+    pub(super) fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        tuple: &Tuple<'_>,
+        rule: &str,
+        id: EventId,
+        place: &RecordPlace<'_>,
+    ) {
+        match (self, tuple) {
+            (Self::Flow { vnet, provenance, .. }, Tuple::Vnet(tuple)) => {
+                vnet.write(out, tuple, provenance.then_some((id, place)));
+            }
+            (Self::Flow { nsg, provenance, .. }, Tuple::Nsg(tuple)) => {
+                nsg.write(out, tuple, provenance.then_some((id, place)));
+            }
+            (Self::Ecs { vnet, .. }, Tuple::Vnet(tuple)) => vnet.write(out, tuple, id),
+            (Self::Ecs { nsg, .. }, Tuple::Nsg(tuple)) => nsg.write(out, tuple, id),
+            (Self::Text, Tuple::Vnet(tuple)) => text::write(out, tuple, rule),
+            (Self::Text, Tuple::Nsg(tuple)) => text::write_nsg(out, tuple, rule),
+        }
+    }
+}
