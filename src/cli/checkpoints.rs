@@ -138,7 +138,11 @@ fn failure(error: StoreError) -> Failure {
     let exit = match &error {
         StoreError::Locked { .. } => Exit::Locked,
         StoreError::NewerSchema { .. } => Exit::Configuration,
-        StoreError::Gap { .. } | StoreError::Corrupt { .. } | StoreError::Io { .. } => Exit::CannotStart,
+        StoreError::Gap { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Full { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::Io { .. } => Exit::CannotStart,
     };
     Failure::new(exit, error)
 }
