@@ -138,7 +138,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),
     Key::new("limits.record", Kind::Size).defaults(&[("", "16MiB")]),
-    Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]).later(REMOVE),
+    Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]),
     Key::new("limits.drain", Kind::Period).defaults(&[("", "20s")]),
     Key::new("limits.once_deadline", Kind::Period).defaults(&[("", "5m")]),
     Key::new("admin.listen", Kind::Address).defaults(&[("", "127.0.0.1:9464")]).later(REMOVE),

@@ -106,6 +106,7 @@ fn defaults() {
         memory = "32MiB"
         parallel_blobs = 8
         record = "16MiB"
+        quarantine = "256MiB"
         drain = "20s"
         once_deadline = "5m"
 
@@ -172,6 +173,7 @@ fn variables_win() {
             memory = "32MiB"
             parallel_blobs = 8
             record = "16MiB"
+            quarantine = "256MiB"
             drain = "20s"
             once_deadline = "5m"
 

@@ -199,12 +199,10 @@ fn unusable_keys() {
                 "#]],
             ),
             (
-                "[admin]\nlisten = \"0.0.0.0:9464\"\n[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
+                "[admin]\nlisten = \"0.0.0.0:9464\"\n[limits]\nmemory = \"64MiB\"",
                 &[],
                 expect![[r#"
-                    settings: 2 problems
-                      admin.listen (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
-                      limits.quarantine (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
+                    settings: admin.listen (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
                 "#]],
             ),
             (
@@ -261,10 +259,10 @@ fn ranges() {
             (
                 "max_in_flight = 0\nrequests_per_second = 0\nevent_format = \"text\"\n\
                  batch = { max_bytes = \"11MB\", max_events = 0, max_age = \"0s\" }\n\
-                 [limits]\nparallel_blobs = 65\nrecord = \"16777217 B\"\ndrain = \"0s\"\n[log]\nlevel = \"debgu\"",
+                 [limits]\nparallel_blobs = 65\nrecord = \"16777217 B\"\nquarantine = \"0B\"\ndrain = \"0s\"\n[log]\nlevel = \"debgu\"",
                 &[],
                 expect![[r#"
-                    settings: 10 problems
+                    settings: 11 problems
                       intakes.out.batch.max_age (file DIR/flowlogd.toml): is zero; give a longer time
                       intakes.out.batch.max_bytes (file DIR/flowlogd.toml): 11000000 bytes is out of range; give at most 10485760 bytes, and more than 0
                       intakes.out.batch.max_events (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
@@ -273,6 +271,7 @@ fn ranges() {
                       intakes.out.requests_per_second (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
                       limits.drain (file DIR/flowlogd.toml): is zero; give a longer time
                       limits.parallel_blobs (file DIR/flowlogd.toml): 65 is out of range; give a number from 1 to 64
+                      limits.quarantine (file DIR/flowlogd.toml): is zero; give a size such as "256MiB"
                       limits.record (file DIR/flowlogd.toml): limits.memory (33554432) is less than twice the largest record; give at most half of limits.memory
                       log.level (file DIR/flowlogd.toml): cannot use "debgu": `debgu` is no level; a target is written TARGET=LEVEL; write a level (error, warn, info, debug, trace) or filters such as "info,flowlogd::intake=debug"
                 "#]],
