@@ -24,6 +24,7 @@ mod log_hygiene;
 mod check_config_cli;
 mod checkpoints_cli;
 mod convert_cli;
+mod quarantine_cli;
 
 mod crash;
 mod e2e;
