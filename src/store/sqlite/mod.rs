@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: what is committed survives a power cut. SQLite's own checks miss single flipped bits,
 //! so every row carries a checksum of its content; doubt is an error that names the row, never "no position".
 
+mod check;
 mod frontiers;
 mod lock;
 mod names;
@@ -34,6 +35,7 @@ pub use quarantine_query::{QuarantineFilter, QuarantineSummary};
 pub use report::{ScopeSummary, StoredPosition};
 pub use reset::{ResetCounts, ResetFilter};
 
+use check::{Background, Check};
 use lock::Lock;
 use quarantine::Inserted;
 use rows::{RESTORE, RowError};
@@ -46,11 +48,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// SQLite's own check of the whole file. Ends before the connection: the last one to close tidies up the files.
+    check: Check,
     connection: Connection,
     /// The database file, for messages.
     file: String,
-    /// Whether SQLite's own check of the whole file has passed.
-    checked: bool,
     /// What the quarantine holds, as of this number of SQLite's for what other connections changed.
     usage: Option<(i64, QuarantineUsage)>,
     /// `None` where the store only reads.
@@ -96,7 +98,13 @@ impl SqliteStore {
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         schema::migrate(&mut connection, state_dir, &path, schema::MIGRATIONS)?;
         schema::sync_directory(state_dir)?;
-        Self { connection, file, checked: false, usage: None, _lock: Some(lock) }.with_names_verified()
+        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let check = Background::start(reader).map_err(|source| StoreError::Io {
+            operation: format!("start the check of {file}"),
+            source: source.into(),
+        })?;
+        let check = Check::Running(check);
+        Self { check, connection, file, usage: None, _lock: Some(lock) }.with_names_verified()
     }
 
     /// Opens the state to look at it, beside a running owner too. Creates nothing.
@@ -116,27 +124,24 @@ impl SqliteStore {
         }
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let file = path.display().to_string();
-        Self { connection, file, checked: false, usage: None, _lock: None }.with_names_verified()
+        Self { check: Check::Due, connection, file, usage: None, _lock: None }.with_names_verified()
     }
 
-    /// Lets SQLite check the whole file, once. The first commit does so by itself; a caller may do it earlier, off
-    /// the threads that wait for the store.
+    /// Waits for SQLite's check of the whole file, which begins when the state is opened. The first commit does so by
+    /// itself.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says.
+    /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says. The next call checks again.
     pub fn quick_check(&mut self) -> Result<(), StoreError> {
-        if self.checked {
-            return Ok(());
-        }
-        let found: String = self
-            .connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|error| self.error("check the file", error.into()))?;
-        if found != "ok" {
-            let what = format!("the database ({found})");
-            return Err(self.error("check the file", RowError::Damaged { what, way_out: RESTORE }));
-        }
-        self.checked = true;
+        let found = match std::mem::replace(&mut self.check, Check::Due) {
+            Check::Passed => Ok(()),
+            Check::Running(background) => {
+                background.wait().unwrap_or_else(|| check::quick_check(&self.connection))
+            }
+            Check::Due => check::quick_check(&self.connection),
+        };
+        found.map_err(|error| self.error("check the file", error))?;
+        self.check = Check::Passed;
         Ok(())
     }
 
