@@ -11,20 +11,15 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::{
-    AppError,
+    AppError, build,
     containers::{self, FLOW_LOG_CONTAINERS},
 };
 use crate::{
-    intake::{
-        Intake,
-        driver::{Driver, DriverConfig},
-        http_intake::HttpIntake,
-        stdout::StdoutIntake,
-    },
+    intake::{Intake, driver::Driver},
     model::{Hour, Scope},
     pipeline::{self, Lane, Memory, PassError, PassReport, Stopping, state},
-    settings::{self, Settings, Sink, Start, Storage},
-    storage::{Account, StorageErrorKind, azure::AzureAccount, directory::Directory},
+    settings::{self, Settings, Start, Storage},
+    storage::{Account, StorageErrorKind},
     store::{FirstHour, sqlite::SqliteStore},
     telemetry::chain,
 };
@@ -59,11 +54,9 @@ impl Collector {
         else {
             return Err(AppError::Setup("no source or no intake is configured".into()));
         };
-        let account = account(&source)?;
-        let intake = intake(&intake_settings.sink)?;
-        let config =
-            DriverConfig { requests_per_second: intake_settings.requests_per_second, ..Default::default() };
-        let driver = Arc::new(Driver::new(config, fastrand::Rng::new()));
+        let account = build::account(&source)?;
+        let intake = build::intake(&intake_settings.sink)?;
+        let driver = Arc::new(build::driver(&intake_settings));
 
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
         let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
@@ -228,22 +221,4 @@ fn named_container(source: &settings::Source) -> Option<&str> {
         Storage::Directory(config) => Some(&config.container),
         Storage::Azure(_) => source.container.as_deref(),
     }
-}
-
-fn account(source: &settings::Source) -> Result<Arc<dyn Account>, AppError> {
-    Ok(match &source.storage {
-        Storage::Azure(config) => {
-            Arc::new(AzureAccount::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
-        }
-        Storage::Directory(config) => Arc::new(Directory::new(config.clone())),
-    })
-}
-
-fn intake(sink: &Sink) -> Result<Arc<dyn Intake>, AppError> {
-    Ok(match sink {
-        Sink::Http(config) => {
-            Arc::new(HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
-        }
-        Sink::Stdout => Arc::new(StdoutIntake),
-    })
 }

@@ -1,5 +1,6 @@
 //! F7: the composition root: builds the components from checked settings and polls until told to stop.
 
+pub(crate) mod build;
 mod collector;
 mod containers;
 

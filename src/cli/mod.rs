@@ -5,6 +5,8 @@ pub mod checkpoints;
 pub mod convert;
 pub mod exit;
 pub mod quarantine;
+mod quarantine_input;
+mod quarantine_replay;
 pub mod run;
 mod state;
 mod table;

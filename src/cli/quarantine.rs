@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     exit::{Exit, Failure},
+    load_settings, quarantine_replay,
     state::{failure, parse_origin, state_directory, write_json, written},
     table::Table,
 };
@@ -49,6 +50,17 @@ enum Action {
     ///
     /// A text that is not UTF-8 stands in `text_base64`. Works beside a running daemon.
     Show {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Send rows to their intakes again. What is accepted goes.
+    ///
+    /// An event that was refused or is in doubt is sent as it is kept. Anything else goes through this program's parser
+    /// again, whole records with what is in the source where the quarantine has only a part of them, up to the present
+    /// limits.record. Events have the ids of the first reading; only where a bad tuple's record is gone from the source
+    /// it is another one, the same at each replay. What stays is counted with the reasons, and the exit code is 1. The
+    /// daemon must be stopped.
+    Replay {
         #[command(flatten)]
         filter: Filter,
     },
@@ -134,6 +146,11 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
         Action::Show { filter } => SqliteStore::open_read_only(&directory)
             .and_then(|store| store.visit_quarantine(&filter.of_store(), |entry| show(&mut out, &entry)))
             .map_err(failure)?,
+        Action::Replay { filter } => {
+            drop(out);
+            let settings = load_settings(config)?.settings;
+            return quarantine_replay::execute(&settings, &directory, &filter.of_store());
+        }
         Action::Drop { filter, all: _ } => {
             let QuarantineUsage { rows, bytes } = drop_rows(&directory, filter).map_err(failure)?;
             writeln!(out, "Dropped: {rows} rows, {bytes} bytes.")

@@ -25,6 +25,7 @@ mod check_config_cli;
 mod checkpoints_cli;
 mod convert_cli;
 mod quarantine_cli;
+mod quarantine_replay;
 
 mod crash;
 mod e2e;
