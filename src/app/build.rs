@@ -34,11 +34,9 @@ impl IntakeUnit {
     ) -> Result<Self, AppError> {
         let health = signs.health.component(&format!("intake {}", settings.name));
         let metrics = signs.metrics.intake(&settings.name);
-        let config =
-            DriverConfig { requests_per_second: settings.requests_per_second, ..DriverConfig::default() };
         Ok(Self {
-            intake: intake(settings.sink)?,
-            driver: Arc::new(Driver::new(config, fastrand::Rng::new()).observed(metrics, health)),
+            intake: intake(&settings.sink)?,
+            driver: Arc::new(driver(&settings).observed(metrics, health)),
             budget: Budget::new(memory_bytes),
             delivery: DeliveryRules {
                 format: settings.event_format,
@@ -51,8 +49,11 @@ impl IntakeUnit {
 }
 
 /// The storage of a source.
-pub(super) fn account(storage: &Storage) -> Result<Arc<dyn Account>, AppError> {
-    Ok(match storage {
+///
+/// # Errors
+/// [`AppError::Setup`] where its client cannot be set up.
+pub(crate) fn account(source: &settings::Source) -> Result<Arc<dyn Account>, AppError> {
+    Ok(match &source.storage {
         Storage::Azure(config) => {
             Arc::new(AzureAccount::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
         }
@@ -60,11 +61,21 @@ pub(super) fn account(storage: &Storage) -> Result<Arc<dyn Account>, AppError> {
     })
 }
 
-fn intake(sink: Sink) -> Result<Arc<dyn Intake>, AppError> {
+/// The receiving end of an intake.
+///
+/// # Errors
+/// [`AppError::Setup`] where its client cannot be set up.
+pub(crate) fn intake(sink: &Sink) -> Result<Arc<dyn Intake>, AppError> {
     Ok(match sink {
         Sink::Http(config) => {
-            Arc::new(HttpIntake::new(config).map_err(|error| AppError::Setup(error.into()))?)
+            Arc::new(HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
         }
         Sink::Stdout => Arc::new(StdoutIntake),
     })
+}
+
+/// The driver of an intake.
+pub(crate) fn driver(intake: &settings::Intake) -> Driver {
+    let config = DriverConfig { requests_per_second: intake.requests_per_second, ..DriverConfig::default() };
+    Driver::new(config, fastrand::Rng::new())
 }

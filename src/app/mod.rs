@@ -1,6 +1,6 @@
 //! F7: the composition root: builds the components from checked settings and polls until told to stop.
 
-mod build;
+pub(crate) mod build;
 mod containers;
 mod lane_run;
 mod source_run;

@@ -50,7 +50,7 @@ impl<'a> SourceRun<'a> {
         state: StateHandle,
         signs: &Signs,
     ) -> Result<Self, AppError> {
-        let account = build::account(&settings.storage)?;
+        let account = build::account(&settings)?;
         let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
             .map_err(|error| AppError::Setup(error.into()))?;
         let health = signs.health.component(&format!("source {}", settings.name));

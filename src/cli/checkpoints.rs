@@ -10,16 +10,13 @@ use serde::Serialize;
 
 use super::{
     exit::{Exit, Failure},
-    load_settings,
+    state::{failure, parse_origin, state_directory, write_json, written},
     table::{Table, printable},
 };
 use crate::{
     checkpoint::TailState,
     model::Origin,
-    store::{
-        StoreError,
-        sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
-    },
+    store::sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
 };
 
 /// Arguments of `flowlogd checkpoints`.
@@ -93,7 +90,7 @@ struct Reset {
 pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Failure> {
     let directory = state_directory(config, arguments.state_dir.as_deref())?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = match &arguments.action {
+    let result = match &arguments.action {
         Action::List { json } => {
             let summaries = SqliteStore::open_read_only(&directory)
                 .and_then(|store| store.summaries())
@@ -113,41 +110,7 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
             tell_reset(&mut out, counts, arguments.yes)
         }
     };
-    match written.and_then(|()| out.flush()) {
-        Ok(()) => Ok(Exit::Success),
-        // Whoever reads has seen enough, as in `flowlogd checkpoints export | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
-        Err(error) => {
-            Err(Failure::new(Exit::CannotStart, anyhow::Error::new(error).context("write to stdout")))
-        }
-    }
-}
-
-/// The state directory: the flag's, else the default.
-///
-/// # Errors
-/// Where no flag names it and the settings cannot be loaded.
-fn state_directory(config: Option<&Path>, flag: Option<&Path>) -> Result<PathBuf, Failure> {
-    match flag {
-        Some(directory) => Ok(directory.to_path_buf()),
-        None => Ok(load_settings(config)?.settings.state_dir),
-    }
-}
-
-/// Joins a store's error and the code that a command ends with.
-fn failure(error: StoreError) -> Failure {
-    let exit = match &error {
-        StoreError::Locked { .. } => Exit::Locked,
-        StoreError::NewerSchema { .. } => Exit::Configuration,
-        StoreError::Gap { .. } | StoreError::Corrupt { .. } | StoreError::Io { .. } => Exit::CannotStart,
-    };
-    Failure::new(exit, error)
-}
-
-fn parse_origin(text: &str) -> Result<Origin, String> {
-    let (account, container) =
-        text.split_once('/').ok_or_else(|| String::from("expected ACCOUNT/CONTAINER, found no slash"))?;
-    Ok(Origin { account: account.to_owned(), container: container.to_owned() })
+    written(result.and_then(|()| out.flush()))
 }
 
 #[derive(Debug, Serialize)]
@@ -303,11 +266,6 @@ fn export(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::R
             write_json(out, &line)
         })
         .map_err(failure)
-}
-
-fn write_json(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
-    out.write_all(b"\n")
 }
 
 fn reset(directory: &Path, arguments: &Reset) -> Result<ResetCounts, Failure> {

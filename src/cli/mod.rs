@@ -4,7 +4,11 @@ pub mod check_config;
 pub mod checkpoints;
 pub mod convert;
 pub mod exit;
+pub mod quarantine;
+mod quarantine_input;
+mod quarantine_replay;
 pub mod run;
+mod state;
 mod table;
 
 use std::{
@@ -35,7 +39,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done, or asked to stop
-   1  cannot start
+   1  cannot start; quarantine replay: something stayed
    2  wrong usage
   65  some input was quarantined (convert)
   66  no such file (convert)
@@ -55,6 +59,8 @@ pub enum Command {
     CheckConfig,
     /// Look at the stored positions, export or reset them.
     Checkpoints(checkpoints::Arguments),
+    /// Look at what could not be parsed or was refused, send it again or drop it.
+    Quarantine(quarantine::Arguments),
 }
 
 /// Runs a command line to its end.
@@ -68,6 +74,7 @@ pub fn execute(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Convert(arguments) => convert::execute(&arguments),
         Command::CheckConfig => check_config::execute(config),
         Command::Checkpoints(arguments) => checkpoints::execute(config, &arguments),
+        Command::Quarantine(arguments) => quarantine::execute(config, &arguments),
     }
 }
 

@@ -66,6 +66,12 @@ impl Hour {
         Self(self.0.div_euclid(24).saturating_mul(24))
     }
 
+    /// The 24 hours of this hour's UTC day, in order.
+    pub fn hours_of_day(self) -> impl Iterator<Item = Self> {
+        let first = self.day().0;
+        (first..first.saturating_add(24)).map(Self)
+    }
+
     /// The part of a blob name that names the day: `y=2026/m=11/d=24/`.
     #[must_use]
     pub fn day_prefix(self) -> String {
@@ -101,6 +107,8 @@ mod tests {
         assert_eq!(hour.end(), hour.next().start());
         assert_eq!(Hour::containing(hour.start()), hour);
         assert_eq!(hour.day().prefix(), "y=2026/m=12/d=31/h=00/");
+        assert_eq!(hour.hours_of_day().count(), 24);
+        assert_eq!(hour.hours_of_day().last(), Some(hour));
         assert_eq!(Hour::from_parts(2026, 2, 30, 0), None);
     }
 }

@@ -244,6 +244,9 @@ fn check_limits(limits: &schema::Limits, report: &mut Report) -> Limits {
     if record == 0 {
         report.reject(&table.child("record"), "is zero", "give a size such as \"16MiB\"");
     }
+    if limits.quarantine.0 == 0 {
+        report.reject(&table.child("quarantine"), "is zero", "give a size such as \"256MiB\"");
+    }
     if limits.memory.0 < record.saturating_mul(2) {
         let message = format!("limits.memory ({}) is less than twice the largest record", limits.memory.0);
         report.reject(&table.child("record"), message, "give at most half of limits.memory");
@@ -258,6 +261,7 @@ fn check_limits(limits: &schema::Limits, report: &mut Report) -> Limits {
         memory: limits.memory.0,
         parallel_blobs: check_range(&parallel_key, limits.parallel_blobs, 1, MOST_PARALLEL_BLOBS, report),
         record,
+        quarantine: u64::try_from(limits.quarantine.0).unwrap_or(u64::MAX),
         drain: limits.drain.0,
         once_deadline: limits.once_deadline.0,
     }

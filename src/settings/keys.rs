@@ -70,7 +70,6 @@ const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
 
-const REMOVE: &str = "remove the key; flowlogd works as with its default";
 const NO_CLIENT_CERTIFICATE: &str =
     "remove the key, or put a TLS proxy that has the certificate before the intake";
 
@@ -135,7 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),
     Key::new("limits.record", Kind::Size).defaults(&[("", "16MiB")]),
-    Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]).later(REMOVE),
+    Key::new("limits.quarantine", Kind::Size).defaults(&[("", "256MiB")]),
     Key::new("limits.drain", Kind::Period).defaults(&[("", "20s")]),
     Key::new("limits.once_deadline", Kind::Period).defaults(&[("", "5m")]),
     Key::new("admin.listen", Kind::Address).defaults(&[("", "127.0.0.1:9464")]),

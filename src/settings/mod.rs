@@ -161,6 +161,8 @@ pub struct Limits {
     pub parallel_blobs: usize,
     /// Largest record, bytes.
     pub record: usize,
+    /// Most bytes that the quarantine holds, as the store counts them.
+    pub quarantine: u64,
     /// Longest time for stopping.
     pub drain: Duration,
     /// How long `run --once` waits while a source or an intake is blocked.

@@ -210,6 +210,8 @@ pub(super) struct Limits {
     pub parallel_blobs: u64,
     /// Largest record.
     pub record: Size,
+    /// Most bytes of the quarantine.
+    pub quarantine: Size,
     /// Longest time for stopping.
     pub drain: Period,
     /// How long `run --once` waits while it is blocked.

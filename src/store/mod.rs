@@ -8,7 +8,7 @@ pub mod sqlite;
 use std::fmt;
 
 use crate::{
-    checkpoint::{Frontier, Position},
+    checkpoint::{Frontier, Position, TailState},
     model::{Hour, HourlyBlob, Rejected, Scope},
 };
 
@@ -44,6 +44,76 @@ pub trait StateStore: Send + fmt::Debug {
     /// [`StoreError::Gap`] where a change does not start at the stored offset; else as [`StoreError`] says. Nothing
     /// changed then.
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// What the quarantine of all scopes holds now. Cheap: to be asked after every commit.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    fn quarantine_usage(&mut self) -> Result<QuarantineUsage, StoreError>;
+
+    /// Forgets the positions in sealed hours of a day whose blobs are not in `present`: what a complete listing of that
+    /// day showed, taken after the hours were sealed. Positions in unsealed hours stay.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; nothing changed then.
+    fn prune(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        day: Hour,
+        present: &[HourlyBlob],
+    ) -> Result<Pruned, StoreError>;
+
+    /// Every scope that has anything stored, in the order of their names: of what is no longer configured too.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    fn scopes(&mut self) -> Result<Vec<Scope>, StoreError>;
+}
+
+/// What the quarantine holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QuarantineUsage {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes that they take, as `limits.quarantine` counts them: their texts as they are stored, and a fixed sum for
+    /// the rest of each row.
+    pub bytes: u64,
+}
+
+impl QuarantineUsage {
+    /// Counts a row of this size.
+    pub fn add(&mut self, bytes: u64) {
+        self.rows = self.rows.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Takes a row of this size out of the count.
+    pub fn remove(&mut self, bytes: u64) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// What [`StateStore::prune`] forgot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Positions.
+    pub blobs: u64,
+    /// Of these, blobs that were gone before a version of them was read to its end, or whose last record never got
+    /// its own.
+    pub unfinished: u64,
+}
+
+impl Pruned {
+    /// Counts a position that was forgotten.
+    pub fn add(&mut self, position: &Position) {
+        let tail = position.seen.as_ref().map(|seen| seen.tail);
+        self.blobs = self.blobs.saturating_add(1);
+        if !matches!(tail, Some(TailState::Clean | TailState::Quarantined)) {
+            self.unfinished = self.unfinished.saturating_add(1);
+        }
+    }
 }
 
 /// The hour from which on a scope is read, decided once and stored.
@@ -132,7 +202,26 @@ pub enum StoreError {
         /// What an operator can do.
         way_out: String,
     },
-    /// The directory, the lock or the database file could not be used.
+    /// There is no room for the change. The store is as it was before, and can be used again once there is.
+    #[error("{operation}: no space left")]
+    Full {
+        /// Verb and object.
+        operation: String,
+        /// What lies beneath.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file cannot be written to. The store is as it was before, and can be used again once it can.
+    #[error("{operation}: the file is read-only")]
+    ReadOnly {
+        /// Verb and object.
+        operation: String,
+        /// What lies beneath.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The directory, the lock or the database file could not be used. After a failed sync nobody knows what is on
+    /// stable storage: the state has to be opened anew.
     #[error("{operation}")]
     Io {
         /// Verb and object.
@@ -141,4 +230,19 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    /// Whether the same change can succeed later on the same open store.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::ReadOnly { .. } => true,
+            Self::Locked { .. }
+            | Self::NewerSchema { .. }
+            | Self::Gap { .. }
+            | Self::Corrupt { .. }
+            | Self::Io { .. } => false,
+        }
+    }
 }

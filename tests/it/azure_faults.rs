@@ -193,7 +193,7 @@ async fn final_answers_are_not_retried() {
     };
     check(status(404, "BlobNotFound"), StorageErrorKind::BlobNotFound).await;
     check(status(404, "ContainerNotFound"), StorageErrorKind::ContainerNotFound).await;
-    let busy = StorageErrorKind::Conflict { code: "BlobBeingWritten".to_owned() };
+    let busy = StorageErrorKind::Conflict { code: "status 409, BlobBeingWritten".to_owned() };
     check(status(409, "BlobBeingWritten"), busy).await;
     check(status(409, "BlobArchived"), StorageErrorKind::Archived).await;
     check(status(412, "ConditionNotMet"), StorageErrorKind::Changed).await;

@@ -30,6 +30,8 @@ mod proxies;
 mod check_config_cli;
 mod checkpoints_cli;
 mod convert_cli;
+mod quarantine_cli;
+mod quarantine_replay;
 
 mod crash;
 mod damage;

@@ -111,6 +111,7 @@ fn defaults() {
             memory = "32MiB"
             parallel_blobs = 8
             record = "16MiB"
+            quarantine = "256MiB"
             drain = "20s"
             once_deadline = "5m"
 
@@ -188,6 +189,7 @@ fn variables_win() {
             memory = "32MiB"
             parallel_blobs = 2
             record = "16MiB"
+            quarantine = "256MiB"
             drain = "7s"
             once_deadline = "90s"
 

@@ -1,5 +1,7 @@
 //! One suite that every state store passes, and what the SQLite file promises beyond it.
 
+mod upkeep;
+
 use std::path::{Path, PathBuf};
 
 use flowlogd::{
@@ -71,6 +73,10 @@ fn contract<S: StateStore>(open: impl Fn() -> S, quarantined: Quarantined<S>) {
     a_gap_changes_nothing(&open, quarantined);
     quarantine_rows_are_replaced(&open, quarantined);
     frontiers_are_replaced(&open);
+    upkeep::frontiers_are_reopened(&open);
+    upkeep::the_quarantine_is_counted(&open);
+    upkeep::sealed_hours_are_pruned(&open);
+    upkeep::scopes_are_listed(&open);
 }
 
 fn first_hour_is_decided_once<S: StateStore>(open: &impl Fn() -> S) {

@@ -5,7 +5,10 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use flowlogd::{
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
     model::{BlobName, ETag, Hour, HourlyBlob, Origin, Reason, Rejected, Scope, Span},
-    store::{Commit, FirstHour, PositionChange, StateStore, StoreError, sqlite::SqliteStore},
+    store::{
+        Commit, FirstHour, PositionChange, QuarantineUsage, StateStore, StoreError,
+        sqlite::{QuarantineFilter, SqliteStore},
+    },
 };
 use rusqlite::Connection;
 
@@ -167,4 +170,21 @@ fn a_damaged_key_is_found() {
         let read = read_all(directory.path());
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{statement}: {read:?}");
     }
+}
+
+/// *Scenario*: rows are counted, another connection takes one away, and the owner goes on.
+/// *Guarantees*: the next count sees it, and counts what is committed from there on.
+#[test]
+fn the_count_sees_what_others_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(directory.path()).unwrap();
+    fill(&mut store);
+    let before = store.quarantine_usage().unwrap();
+    assert_eq!(before.rows, 2);
+    let other = Connection::open(directory.path().join("state.sqlite3")).unwrap();
+    other.execute("DELETE FROM quarantine WHERE ordinal IS NULL", []).unwrap();
+    let after = store.quarantine_usage().unwrap();
+    assert!(after.rows == 1 && after.bytes < before.bytes, "{before:?}, {after:?}");
+    assert_eq!(store.drop_quarantined(&QuarantineFilter::default()).unwrap(), after);
+    assert_eq!(store.quarantine_usage().unwrap(), QuarantineUsage::default());
 }

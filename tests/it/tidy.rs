@@ -24,8 +24,8 @@ const DOORS: [(&str, &[&str]); 7] = [
     ("hyper", &["src/admin/"]),
 ];
 
-/// Folders of `src` that start tasks.
-const SPAWNING: [&str; 1] = ["src/pipeline/"];
+/// Places of `src` that start tasks, or the one thread that checks the state beside the start.
+const SPAWNING: [&str; 2] = ["src/pipeline/", "src/store/sqlite/check.rs"];
 
 /// Places of `src` that may hand blocking work to a thread: reading local files and rotated keys, writing stdout,
 /// compressing, opening the store.

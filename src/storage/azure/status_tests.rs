@@ -110,7 +110,12 @@ fn texts() {
         check(operation, 418, None, "(status 418)");
         check(operation, 401, Some("NoAuthenticationInformation"), "a proxy on the way");
         check(operation, 403, None, "access denied (status 403)");
-        check(operation, 403, Some("AuthenticationFailed"), "(AuthenticationFailed): check the account key");
+        check(
+            operation,
+            403,
+            Some("AuthenticationFailed"),
+            "status 403, AuthenticationFailed): check the account key",
+        );
         check(operation, 403, Some("AuthorizationFailure"), "firewall");
         check(operation, 403, Some("AuthorizationFailure"), "account key");
         check(operation, 403, Some("AuthorizationPermissionMismatch"), "right to list and read");
@@ -118,7 +123,12 @@ fn texts() {
         check(operation, 403, Some("KeyBasedAuthenticationNotPermitted"), "does not permit account keys");
         check(operation, 407, None, "write them into `proxy`");
         check(operation, 409, Some("BlobArchived"), "rehydrate it");
-        check(operation, 409, Some("LeaseIdMissing"), "(LeaseIdMissing); the next pass asks again");
+        check(
+            operation,
+            409,
+            Some("LeaseIdMissing"),
+            "status 409, LeaseIdMissing); the next pass asks again",
+        );
     }
     check(Operation::ListContainers, 404, None, "`account` and `endpoint`");
 

@@ -3,11 +3,13 @@
 //! WAL with `synchronous=FULL`: what is committed survives a power cut. SQLite's own checks miss single flipped bits,
 //! so every row carries a checksum of its content; doubt is an error that names the row, never "no position".
 
+mod check;
 mod frontiers;
 mod lock;
 mod names;
 mod positions;
 mod quarantine;
+mod quarantine_query;
 mod report;
 mod reset;
 mod rows;
@@ -22,17 +24,20 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::{Commit, FirstHour, StateStore, StoreError};
+use super::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError};
 use crate::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Scope},
 };
 
 pub use quarantine::QuarantineEntry;
+pub use quarantine_query::{QuarantineFilter, QuarantineSummary};
 pub use report::{ScopeSummary, StoredPosition};
 pub use reset::{ResetCounts, ResetFilter};
 
+use check::{Background, Check};
 use lock::Lock;
+use quarantine::Inserted;
 use rows::{RESTORE, RowError};
 
 const DATABASE_FILE: &str = "state.sqlite3";
@@ -43,11 +48,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The state in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// SQLite's own check of the whole file. Ends before the connection: the last one to close tidies up the files.
+    check: Check,
     connection: Connection,
     /// The database file, for messages.
     file: String,
-    /// Whether SQLite's own check of the whole file has passed.
-    checked: bool,
+    /// What the quarantine holds, as of this number of SQLite's for what other connections changed.
+    usage: Option<(i64, QuarantineUsage)>,
     /// `None` where the store only reads.
     _lock: Option<Lock>,
 }
@@ -91,7 +98,13 @@ impl SqliteStore {
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         schema::migrate(&mut connection, state_dir, &path, schema::MIGRATIONS)?;
         schema::sync_directory(state_dir)?;
-        Self { connection, file, checked: false, _lock: Some(lock) }.with_names_verified()
+        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let check = Background::start(reader).map_err(|source| StoreError::Io {
+            operation: format!("start the check of {file}"),
+            source: source.into(),
+        })?;
+        let check = Check::Running(check);
+        Self { check, connection, file, usage: None, _lock: Some(lock) }.with_names_verified()
     }
 
     /// Opens the state to look at it, beside a running owner too. Creates nothing.
@@ -111,27 +124,24 @@ impl SqliteStore {
         }
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let file = path.display().to_string();
-        Self { connection, file, checked: false, _lock: None }.with_names_verified()
+        Self { check: Check::Due, connection, file, usage: None, _lock: None }.with_names_verified()
     }
 
-    /// Lets SQLite check the whole file, once. The first commit does so by itself; a caller may do it earlier, off
-    /// the threads that wait for the store.
+    /// Waits for SQLite's check of the whole file, which begins when the state is opened. The first commit does so by
+    /// itself.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says.
+    /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says. The next call checks again.
     pub fn quick_check(&mut self) -> Result<(), StoreError> {
-        if self.checked {
-            return Ok(());
-        }
-        let found: String = self
-            .connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|error| self.error("check the file", error.into()))?;
-        if found != "ok" {
-            let what = format!("the database ({found})");
-            return Err(self.error("check the file", RowError::Damaged { what, way_out: RESTORE }));
-        }
-        self.checked = true;
+        let found = match std::mem::replace(&mut self.check, Check::Due) {
+            Check::Passed => Ok(()),
+            Check::Running(background) => {
+                background.wait().unwrap_or_else(|| check::quick_check(&self.connection))
+            }
+            Check::Due => check::quick_check(&self.connection),
+        };
+        found.map_err(|error| self.error("check the file", error))?;
+        self.check = Check::Passed;
         Ok(())
     }
 
@@ -197,19 +207,60 @@ impl StateStore for SqliteStore {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let scope = &commit.scope;
-        self.transact("commit", |connection| {
+        let inserted = self.transact("commit", |connection| {
+            let mut inserted = Vec::new();
             let ids = names::intern_scope(connection, scope)?;
             for change in &commit.positions {
                 positions::change(connection, scope, ids, change)?;
             }
             for (blob, rejected) in &commit.rejected {
-                quarantine::insert(connection, scope, ids, blob, rejected)?;
+                inserted.push(quarantine::insert(connection, scope, ids, blob, rejected)?);
             }
             for (root, frontier) in &commit.frontiers {
                 frontiers::replace(connection, scope, ids, root, frontier)?;
             }
-            Ok(())
+            Ok(inserted)
+        })?;
+        if let Some((_, usage)) = &mut self.usage {
+            for Inserted { replaced, bytes } in inserted {
+                replaced.into_iter().for_each(|replaced| usage.remove(replaced));
+                usage.add(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn quarantine_usage(&mut self) -> Result<QuarantineUsage, StoreError> {
+        let read = || -> Result<(i64, QuarantineUsage), RowError> {
+            // This number changes when another connection has changed anything; what this one changes is counted.
+            let version = self.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+            match self.usage {
+                Some((known, usage)) if known == version => Ok((known, usage)),
+                _ => Ok((version, quarantine_query::usage(&self.connection)?)),
+            }
+        };
+        let (version, usage) = read().map_err(|error| self.error("count the quarantine", error))?;
+        self.usage = Some((version, usage));
+        Ok(usage)
+    }
+
+    fn prune(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        day: Hour,
+        present: &[HourlyBlob],
+    ) -> Result<Pruned, StoreError> {
+        self.transact("prune positions", |connection| {
+            let Some(ids) = names::find_scope(connection, scope)? else { return Ok(Pruned::default()) };
+            positions::prune(connection, scope, ids, root, day, present)
         })
+    }
+
+    fn scopes(&mut self) -> Result<Vec<Scope>, StoreError> {
+        let used = report::used_scopes(&self.connection);
+        let used = used.map_err(|error| self.error("read the scopes", error))?;
+        Ok(used.into_iter().map(|(scope, _ids)| scope).collect())
     }
 }
 
@@ -245,4 +296,63 @@ fn is_there(path: &Path) -> Result<bool, StoreError> {
         operation: format!("look for {}", path.display()),
         source: source.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BlobName, Origin, Reason, Rejected, Span};
+
+    /// A commit that needs some pages more.
+    fn large(of: &Scope, hour: i64) -> Commit {
+        let name = BlobName::new(format!("root/y=2026/{hour}"));
+        let blob = HourlyBlob::new(name, 4, Hour::from_number(hour)).unwrap();
+        let random = fastrand::Rng::with_seed(7).choose_multiple(u8::MIN..=u8::MAX, 255).repeat(200);
+        let rejected = Rejected {
+            reason: Reason::BadRecord,
+            detail: String::from("time: expected a text, found none"),
+            span: Span { from: 0, to: 9 },
+            ordinal: None,
+            context: Some(String::from_utf8_lossy(&random).into_owned()),
+            text: b"{}".to_vec(),
+            answer: None,
+        };
+        let rejected = vec![(blob, rejected)];
+        Commit { scope: of.clone(), positions: Vec::new(), rejected, frontiers: Vec::new() }
+    }
+
+    /// *Scenario*: the file may not grow, then may not be written to at all, then both are over; a row is committed each
+    /// time.
+    /// *Guarantees*: each failure says what it lacks and that it passes, nothing of it is stored, and the same store
+    /// goes on afterwards.
+    #[test]
+    fn shortages_pass() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(directory.path()).unwrap();
+        let origin = Origin { account: String::new(), container: String::new() };
+        let of = Scope { origin, intake: String::from("a") };
+        store.commit(&large(&of, 0)).unwrap();
+        let one_row = store.quarantine_usage().unwrap();
+        let shorten = |store: &SqliteStore, name: &str, value: i64| {
+            store.connection.pragma_update_and_check(None, name, value, |_row| Ok(())).or_else(|error| {
+                // Some answer with the new value, some with nothing.
+                if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
+            })
+        };
+        for (name, short, enough) in [("max_page_count", 1, i64::from(u32::MAX - 1)), ("query_only", 1, 0)] {
+            shorten(&store, name, short).unwrap();
+            let error = store.commit(&large(&of, 1)).unwrap_err();
+            let is_named = match name {
+                "query_only" => matches!(error, StoreError::ReadOnly { .. }),
+                _ => matches!(error, StoreError::Full { .. }),
+            };
+            assert!(is_named && error.is_transient(), "{name}: {error:?}");
+            assert_eq!(store.quarantine_usage().unwrap(), one_row);
+            shorten(&store, name, enough).unwrap();
+            store.commit(&large(&of, 0)).unwrap();
+            assert_eq!(store.quarantine_usage().unwrap(), one_row);
+        }
+        store.commit(&large(&of, 1)).unwrap();
+        assert_eq!(store.quarantine_usage().unwrap().rows, 2);
+    }
 }

@@ -1,15 +1,18 @@
 //! The rows of positions.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
+    frontiers,
     names::{ScopeIds, blob_of, find_root, intern_root, stored_leaf},
     rows::{RowError, RowSum, unsigned},
 };
 use crate::{
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
     model::{ETag, Hour, HourlyBlob, Scope},
-    store::PositionChange,
+    store::{PositionChange, Pruned},
 };
 
 /// The columns after the key, as every query of this table selects them.
@@ -185,4 +188,35 @@ pub(super) fn change(
             sum,
         ))?;
     Ok(())
+}
+
+/// Deletes the positions of a day's sealed hours that `present` lacks.
+pub(super) fn prune(
+    connection: &Connection,
+    scope: &Scope,
+    ids: ScopeIds,
+    root: &str,
+    day: Hour,
+    present: &[HourlyBlob],
+) -> Result<Pruned, RowError> {
+    let mut pruned = Pruned::default();
+    let known = frontiers::of_scope(connection, scope, ids)?;
+    let Some((_, frontier)) = known.into_iter().find(|(name, _)| name == root) else { return Ok(pruned) };
+    let Some(root_id) = find_root(connection, ids.source, root)? else { return Ok(pruned) };
+    let present: HashSet<&HourlyBlob> = present.iter().collect();
+    let hours = day.hours_of_day().filter(|hour| frontier.is_sealed(*hour));
+    for hour in hours {
+        for (blob, position) in of_hour(connection, scope, ids, root, hour)? {
+            if present.contains(&blob) {
+                continue;
+            }
+            connection
+                .prepare_cached(
+                    "DELETE FROM position WHERE intake = ?1 AND root = ?2 AND hour = ?3 AND leaf = ?4",
+                )?
+                .execute((ids.intake, root_id, hour.number(), stored_leaf(&blob)))?;
+            pruned.add(&position);
+        }
+    }
+    Ok(pruned)
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
-use rusqlite::{Connection, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
     names::{ScopeIds, blob_of, intern_root, stored_leaf},
@@ -13,6 +13,11 @@ use crate::model::{Hour, HourlyBlob, Origin, Reason, Rejected, Scope, Span};
 
 /// Most bytes of an intake's answer that are kept.
 const RESPONSE_BYTES: usize = 2 * 1024;
+
+/// What a row takes, in bytes: its texts as they are stored, and a round sum for its other columns and its place in the
+/// index, so that a flood of empty rows counts too.
+pub(super) const SIZE: &str = "(200 + octet_length(detail) + coalesce(octet_length(response), 0) \
+     + coalesce(octet_length(context), 0) + octet_length(text))";
 
 /// One row of the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +34,33 @@ pub struct QuarantineEntry {
     pub rejected: Rejected,
 }
 
+/// What an insert changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inserted {
+    /// Size of the row that was replaced.
+    pub(super) replaced: Option<u64>,
+    /// Size of the row.
+    pub(super) bytes: u64,
+}
+
 pub(super) fn insert(
     connection: &Connection,
     scope: &Scope,
     ids: ScopeIds,
     blob: &HourlyBlob,
     rejected: &Rejected,
-) -> Result<(), RowError> {
+) -> Result<Inserted, RowError> {
     let root = intern_root(connection, ids.source, blob.root())?;
+    let (hour, leaf) = (blob.hour().number(), stored_leaf(blob));
+    let offset = i64::try_from(rejected.span.from)?;
+    let sql = format!(
+        "SELECT {SIZE} FROM quarantine WHERE intake = ?1 AND root = ?2 AND hour = ?3 AND leaf = ?4 \
+         AND offset = ?5 AND ifnull(ordinal, -1) = ifnull(?6, -1)"
+    );
+    let replaced = connection
+        .prepare_cached(&sql)?
+        .query_row((ids.intake, root, hour, leaf, offset, rejected.ordinal), |row| unsigned(row.get(0)?))
+        .optional()?;
     let time: i64 = connection.prepare_cached("SELECT unixepoch()")?.query_row([], |row| row.get(0))?;
     let (compressed, text) = packed(&rejected.text)?;
     let (status, response) = rejected.answer.as_ref().map_or((None, None), |(status, body)| {
@@ -44,23 +68,23 @@ pub(super) fn insert(
         (Some(*status), Some(body.get(..end).unwrap_or_default()))
     });
     let kept = Rejected { answer: status.zip(response.map(str::to_owned)), ..rejected.clone() };
-    connection
-        .prepare_cached(
-            "INSERT INTO quarantine (time, intake, root, hour, leaf, offset, length, ordinal, reason, detail, \
+    let sql = format!(
+        "INSERT INTO quarantine (time, intake, root, hour, leaf, offset, length, ordinal, reason, detail, \
              status, response, context, compressed, text, crc) VALUES (:time, :intake, :root, :hour, :leaf, \
              :offset, :length, :ordinal, :reason, :detail, :status, :response, :context, :compressed, :text, :crc) \
              ON CONFLICT (intake, root, hour, leaf, offset, ifnull(ordinal, -1)) DO UPDATE SET \
              time = excluded.time, length = excluded.length, reason = excluded.reason, detail = excluded.detail, \
              status = excluded.status, response = excluded.response, context = excluded.context, \
-             compressed = excluded.compressed, text = excluded.text, crc = excluded.crc",
-        )?
-        .execute(named_params! {
+             compressed = excluded.compressed, text = excluded.text, crc = excluded.crc RETURNING {SIZE}",
+    );
+    let bytes = connection.prepare_cached(&sql)?.query_row(
+        named_params! {
             ":time": time,
             ":intake": ids.intake,
             ":root": root,
-            ":hour": blob.hour().number(),
-            ":leaf": stored_leaf(blob),
-            ":offset": i64::try_from(rejected.span.from)?,
+            ":hour": hour,
+            ":leaf": leaf,
+            ":offset": offset,
             ":length": i64::try_from(rejected.span.length())?,
             ":ordinal": rejected.ordinal,
             ":reason": rejected.reason.as_str(),
@@ -71,33 +95,38 @@ pub(super) fn insert(
             ":compressed": compressed,
             ":text": text,
             ":crc": sum(time, scope, blob, &kept),
-        })?;
+        },
+        |row| unsigned(row.get(0)?),
+    )?;
+    Ok(Inserted { replaced, bytes })
+}
+
+pub(super) fn delete(connection: &Connection, ids: &[i64]) -> Result<(), RowError> {
+    let mut statement = connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?;
+    for id in ids {
+        statement.execute([id])?;
+    }
     Ok(())
 }
 
-/// Calls `each` with every row, in the order of their numbers. One row is held at a time.
-pub(super) fn for_each(
-    connection: &Connection,
-    mut each: impl FnMut(QuarantineEntry) -> Result<(), RowError>,
-) -> Result<(), RowError> {
-    let mut statement = connection.prepare(
+/// One row; `None` where there is none of that number.
+pub(super) fn entry(connection: &Connection, id: i64) -> Result<Option<QuarantineEntry>, RowError> {
+    let mut statement = connection.prepare_cached(
         "SELECT quarantine.id, time, account, container, intake.name, root.name, hour, leaf, offset, length, \
          ordinal, reason, detail, status, response, context, compressed, text, quarantine.crc FROM quarantine \
          JOIN intake ON intake.id = intake JOIN root ON root.id = root JOIN source ON source.id = root.source \
-         ORDER BY quarantine.id",
+         WHERE quarantine.id = ?1",
     )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        each(checked(row)?)?;
-    }
-    Ok(())
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(checked).transpose()
 }
 
 fn checked(row: &Row<'_>) -> Result<QuarantineEntry, RowError> {
     let id: i64 = row.get(0)?;
     let damaged = || RowError::Damaged {
         what: format!("table quarantine, row {id}"),
-        way_out: "keep a copy of the file and delete that row with `sqlite3`; its input is in the blob",
+        way_out: "`flowlogd quarantine drop` with `--intake`, `--source`, `--reason` or `--since` deletes it and all \
+                  that fits; its input is in the blob",
     };
     let scope =
         Scope { origin: Origin { account: row.get(2)?, container: row.get(3)? }, intake: row.get(4)? };

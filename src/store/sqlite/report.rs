@@ -1,12 +1,15 @@
 //! What the commands read: summaries, and all positions one by one.
 
-use rusqlite::named_params;
+use std::convert::Infallible;
+
+use rusqlite::{Connection, named_params};
 
 use super::{
     SqliteStore, frontiers,
     names::ScopeIds,
     positions::{self, COLUMNS},
-    quarantine::{self, QuarantineEntry},
+    quarantine::QuarantineEntry,
+    quarantine_query::QuarantineFilter,
     rows::{RowError, unsigned},
 };
 use crate::{
@@ -52,25 +55,8 @@ impl SqliteStore {
     /// As [`StoreError`] says.
     pub fn summaries(&self) -> Result<Vec<ScopeSummary>, StoreError> {
         let read = || -> Result<Vec<ScopeSummary>, RowError> {
-            let mut statement = self.connection.prepare(
-                "WITH used (intake, source) AS (SELECT intake, source FROM first_hour \
-                 UNION SELECT DISTINCT intake, root.source FROM frontier JOIN root ON root.id = root \
-                 UNION SELECT DISTINCT intake, root.source FROM position JOIN root ON root.id = root \
-                 UNION SELECT DISTINCT intake, root.source FROM quarantine JOIN root ON root.id = root) \
-                 SELECT account, container, intake.name, intake.id, source.id FROM used \
-                 JOIN intake ON intake.id = intake JOIN source ON source.id = source ORDER BY 1, 2, 3",
-            )?;
-            let mut rows = statement.query([])?;
-            let mut summaries = Vec::new();
-            while let Some(row) = rows.next()? {
-                let scope = Scope {
-                    origin: Origin { account: row.get(0)?, container: row.get(1)? },
-                    intake: row.get(2)?,
-                };
-                let ids = ScopeIds { intake: row.get(3)?, source: row.get(4)? };
-                summaries.push(self.summary(scope, ids)?);
-            }
-            Ok(summaries)
+            let used = used_scopes(&self.connection)?;
+            used.into_iter().map(|(scope, ids)| self.summary(scope, ids)).collect()
         };
         read().map_err(|error| self.error("count the positions", error))
     }
@@ -142,10 +128,30 @@ impl SqliteStore {
     /// # Errors
     /// As [`StoreError`] says.
     pub fn for_each_quarantined(&self, mut each: impl FnMut(QuarantineEntry)) -> Result<(), StoreError> {
-        quarantine::for_each(&self.connection, |entry| {
+        let visited = self.visit_quarantine(&QuarantineFilter::default(), |entry| {
             each(entry);
-            Ok(())
-        })
-        .map_err(|error| self.error("read the quarantine", error))
+            Ok::<_, Infallible>(())
+        })?;
+        visited.unwrap_or_else(|never| match never {});
+        Ok(())
     }
+}
+
+/// Every scope that has anything stored, in the order of their names. Asks once for each intake and root, so that the
+/// number of positions does not matter.
+pub(super) fn used_scopes(connection: &Connection) -> Result<Vec<(Scope, ScopeIds)>, RowError> {
+    let mut statement = connection.prepare(
+        "WITH used (intake, source) AS (SELECT intake, source FROM first_hour \
+         UNION SELECT intake.id, root.source FROM intake CROSS JOIN root WHERE \
+         EXISTS (SELECT 1 FROM frontier WHERE intake = intake.id AND root = root.id) \
+         OR EXISTS (SELECT 1 FROM position WHERE intake = intake.id AND root = root.id) \
+         OR EXISTS (SELECT 1 FROM quarantine WHERE intake = intake.id AND root = root.id)) \
+         SELECT account, container, intake.name, intake.id, source.id FROM used \
+         JOIN intake ON intake.id = intake JOIN source ON source.id = source ORDER BY 1, 2, 3",
+    )?;
+    let scopes = statement.query_map([], |row| {
+        let origin = Origin { account: row.get(0)?, container: row.get(1)? };
+        Ok((Scope { origin, intake: row.get(2)? }, ScopeIds { intake: row.get(3)?, source: row.get(4)? }))
+    })?;
+    Ok(scopes.collect::<rusqlite::Result<_>>()?)
 }

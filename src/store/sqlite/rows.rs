@@ -60,7 +60,15 @@ impl RowError {
                 what: format!("the database ({error})"),
                 way_out: RESTORE.to_owned(),
             },
-            Self::Sqlite(error) => io(error.into()),
+            Self::Sqlite(error) => match shortage(&error) {
+                Some(Shortage::Space) => {
+                    StoreError::Full { operation: format!("{operation} in {file}"), source: error.into() }
+                }
+                Some(Shortage::Access) => {
+                    StoreError::ReadOnly { operation: format!("{operation} in {file}"), source: error.into() }
+                }
+                None => io(error.into()),
+            },
             Self::Damaged { what, way_out } => {
                 StoreError::Corrupt { file: file.to_owned(), what, way_out: way_out.to_owned() }
             }
@@ -82,6 +90,31 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::Utf8Error(..) => true,
         _ => false,
+    }
+}
+
+/// What a change lacked, where it left the file as it was.
+enum Shortage {
+    Space,
+    Access,
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of some thirty kinds of failure these few pass by themselves"
+)]
+fn shortage(error: &rusqlite::Error) -> Option<Shortage> {
+    let failure = error.sqlite_error()?;
+    match failure.code {
+        rusqlite::ErrorCode::DiskFull => Some(Shortage::Space),
+        // The index of the write-ahead log could not grow.
+        rusqlite::ErrorCode::SystemIoFailure
+            if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE =>
+        {
+            Some(Shortage::Space)
+        }
+        rusqlite::ErrorCode::ReadOnly => Some(Shortage::Access),
+        _ => None,
     }
 }
 

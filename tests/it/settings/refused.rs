@@ -235,7 +235,51 @@ fn unusable_keys() {
                 "[limits]\nmemory = \"64MiB\"\nquarantine = \"1GiB\"",
                 &[],
                 expect![[r#"
-                    settings: limits.quarantine (file DIR/flowlogd.toml): is not built yet; remove the key; flowlogd works as with its default
+                    DIR/flowlogd.toml
+                    state_dir = "/var/lib/flowlogd"
+
+                    [sources.prod]
+                    account = "acme"
+                    account_key = "***"
+                    endpoint = "https://acme.blob.core.windows.net"
+                    poll_interval = "60s"
+                    start = "earliest"
+                    seal_after = "2h"
+                    revisit = "48h"
+                    include = ["*"]
+                    exclude = []
+
+                    [intakes.out]
+                    protocol = "sekoia"
+                    url = "https://intake.sekoia.io"
+                    intake_key = "***"
+                    event_format = "flow"
+                    enrich = true
+                    provenance = false
+                    compression = "gzip"
+                    max_in_flight = 4
+                    requests_per_second = 5
+                    allow_http = false
+
+                    [intakes.out.batch]
+                    max_bytes = "4MB"
+                    max_events = 10000
+                    max_age = "5s"
+
+                    [limits]
+                    memory = "64MiB"
+                    parallel_blobs = 8
+                    record = "16MiB"
+                    quarantine = "1GiB"
+                    drain = "20s"
+                    once_deadline = "5m"
+
+                    [admin]
+                    listen = "127.0.0.1:9464"
+
+                    [log]
+                    level = "info"
+                    format = "auto"
                 "#]],
             ),
             (
@@ -279,10 +323,10 @@ fn ranges() {
             (
                 "max_in_flight = 0\nrequests_per_second = 0\nevent_format = \"text\"\n\
                  batch = { max_bytes = \"11MB\", max_events = 0, max_age = \"0s\" }\n\
-                 [limits]\nparallel_blobs = 65\nrecord = \"16777217 B\"\ndrain = \"0s\"\n[log]\nlevel = \"debgu\"",
+                 [limits]\nparallel_blobs = 65\nrecord = \"16777217 B\"\nquarantine = \"0B\"\ndrain = \"0s\"\n[log]\nlevel = \"debgu\"",
                 &[],
                 expect![[r#"
-                    settings: 10 problems
+                    settings: 11 problems
                       intakes.out.batch.max_age (file DIR/flowlogd.toml): is zero; give a longer time
                       intakes.out.batch.max_bytes (file DIR/flowlogd.toml): 11000000 bytes is out of range; give at most 10485760 bytes, and more than 0
                       intakes.out.batch.max_events (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
@@ -291,6 +335,7 @@ fn ranges() {
                       intakes.out.requests_per_second (file DIR/flowlogd.toml): 0 is out of range; give a number from 1 to 1000000
                       limits.drain (file DIR/flowlogd.toml): is zero; give a longer time
                       limits.parallel_blobs (file DIR/flowlogd.toml): 65 is out of range; give a number from 1 to 64
+                      limits.quarantine (file DIR/flowlogd.toml): is zero; give a size such as "256MiB"
                       limits.record (file DIR/flowlogd.toml): limits.memory (33554432) is less than twice the largest record; give at most half of limits.memory
                       log.level (file DIR/flowlogd.toml): cannot use "debgu": `debgu` is no level; a target is written TARGET=LEVEL; write a level (error, warn, info, debug, trace) or filters such as "info,flowlogd::intake=debug"
                 "#]],

@@ -9,14 +9,14 @@ use std::{
 use flowlogd::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Rejected, Scope},
-    store::{Commit, FirstHour, StateStore, StoreError},
+    store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
 };
 
 /// The store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<Scope, ScopeState>>>);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct ScopeState {
     first_hour: Option<FirstHour>,
     frontiers: BTreeMap<String, Frontier>,
@@ -76,6 +76,42 @@ impl StateStore for MemoryStore {
         state.frontiers.extend(commit.frontiers.iter().cloned());
         scopes.insert(commit.scope.clone(), state);
         Ok(())
+    }
+
+    fn quarantine_usage(&mut self) -> Result<QuarantineUsage, StoreError> {
+        let mut usage = QuarantineUsage::default();
+        for rejected in self.0.lock().unwrap().values().flat_map(|state| state.quarantine.values()) {
+            usage.add(u64::try_from(rejected.detail.len() + rejected.text.len()).unwrap());
+        }
+        Ok(usage)
+    }
+
+    fn prune(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        day: Hour,
+        present: &[HourlyBlob],
+    ) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        let mut scopes = self.0.lock().unwrap();
+        let Some(state) = scopes.get_mut(scope) else { return Ok(pruned) };
+        let Some(frontier) = state.frontiers.get(root) else { return Ok(pruned) };
+        state.positions.retain(|blob, position| {
+            let is_meant = blob.root() == root && blob.hour().day() == day.day();
+            let stays = !is_meant || !frontier.is_sealed(blob.hour()) || present.contains(blob);
+            if !stays {
+                pruned.add(position);
+            }
+            stays
+        });
+        Ok(pruned)
+    }
+
+    fn scopes(&mut self) -> Result<Vec<Scope>, StoreError> {
+        let scopes = self.0.lock().unwrap();
+        let used = scopes.iter().filter(|(_, state)| **state != ScopeState::default());
+        Ok(used.map(|(scope, _)| scope.clone()).collect())
     }
 }
 
