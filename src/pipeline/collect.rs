@@ -25,7 +25,8 @@ pub(super) struct Collected {
     pub(super) blobs_read: u64,
     pub(super) read_calls: u64,
     pub(super) bytes_read: u64,
-    pub(super) gone: u64,
+    /// Blobs that were deleted before they were read to their end, with the bytes that were read of each.
+    pub(super) gone: Vec<(BlobName, u64)>,
     pub(super) failed: u64,
     /// Why the last of the failed ones could not be read.
     pub(super) unread: Option<String>,
@@ -132,10 +133,7 @@ fn note(collected: &mut Collected, pass: &Pass, end: ReadEnd) -> Option<Work> {
             );
             collected.held.push((blob, end.version.etag));
         }
-        ReadOutcome::Gone => {
-            warn!(%blob, "the blob was deleted before it was read to its end");
-            collected.gone = collected.gone.saturating_add(1);
-        }
+        ReadOutcome::Gone => collected.gone.push((blob, end.offset)),
         ReadOutcome::StillChanging => {
             info!(%blob, "the blob changes faster than it can be read; the next poll goes on");
             collected.unread = Some(format!("blob {blob} changes faster than it can be read"));

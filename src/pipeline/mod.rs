@@ -49,6 +49,7 @@ pub use budget::Budget;
 pub use discover::Memory;
 pub use report::PassReport;
 
+use discover::say_gone;
 use filter::BlobFilter;
 use progress::Progress;
 use state::StateHandle;
@@ -197,12 +198,15 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
             commit::run(lane, found, receipts, &pass.stopping),
         )
     };
-    let (discovered, collected, (), delivered, committed) = tokio::select! {
+    let (mut discovered, collected, (), delivered, committed) = tokio::select! {
         ended = stages => ended,
         never = say_progress(lane, &pass) => match never {},
     };
     for (name, etag) in &collected.held {
         memory.held.insert(name.clone(), etag.clone());
+    }
+    for (name, read_bytes) in &collected.gone {
+        say_gone(memory, &mut discovered.0, name, *read_bytes);
     }
     PassReport::new(memory.server_now(), discovered, collected, delivered, committed)
 }

@@ -38,6 +38,8 @@ pub(super) struct ReadEnd {
     pub(super) version: BlobVersion,
     pub(super) calls: u64,
     pub(super) bytes: u64,
+    /// Where the last record ends that was read.
+    pub(super) offset: u64,
     pub(super) outcome: ReadOutcome,
 }
 
@@ -83,7 +85,8 @@ pub(super) async fn read_blob(
         Ok(()) => outcome,
         Err(ended) => ended,
     };
-    ReadEnd { version: reader.work.version, calls: reader.calls, bytes: reader.bytes, outcome }
+    let offset = reader.chain.as_ref().and_then(Position::bytes).unwrap_or_default();
+    ReadEnd { version: reader.work.version, calls: reader.calls, bytes: reader.bytes, offset, outcome }
 }
 
 struct Reader {
@@ -227,6 +230,9 @@ impl Reader {
                 return Ok((splitter, to));
             }
         }
+        if offset > length {
+            self.confirm().await?;
+        }
         warn!(
             blob = %self.work.blob.name(), offset, length,
             "the blob was rewritten: it is read again from its beginning, its events keep their ids",
@@ -234,6 +240,19 @@ impl Reader {
         self.send(false).await?;
         self.pending.to = Some(Position { offset: None, seen: None });
         Ok((Splitter::new(Start::Beginning, limit), 0))
+    }
+
+    /// A listing may be older than the position: intakes share them, and the blob may have been followed since. Whether
+    /// it is shorter now, the storage says; where the listing was old, reading goes on in the version that there is.
+    async fn confirm(&mut self) -> Result<(), Ended> {
+        self.calls = self.calls.saturating_add(1);
+        let name = self.work.blob.name();
+        let version = self.lane.storage.head(name).await.map_err(ended_by)?;
+        if version.etag == self.work.version.etag {
+            return Ok(());
+        }
+        let operation = format!("read blob {name} as it was listed");
+        Err(ReadOutcome::Failed(StorageError { operation, kind: StorageErrorKind::Changed, source: None }))
     }
 
     async fn take_records(&mut self, splitter: &mut Splitter) -> Result<(), Ended> {
