@@ -1,6 +1,6 @@
 //! What comes late, vanishes or piles up: whole processes, and a storage server whose clock is set ahead.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, fs, time::SystemTime};
 
 use flowlogd::model::Hour;
 use serde_json::Value;
@@ -202,4 +202,37 @@ async fn a_backlog_comes_oldest_hour_first() {
     let first_of_second = ledger.iter().position(|event| hour(event) == "06").unwrap();
     let last_of_first = ledger.iter().rposition(|event| hour(event) == "05").unwrap();
     assert!(last_of_first < first_of_second + ledger.len() / 20, "{first_of_second} {last_of_first}");
+}
+
+/// *Scenario*: ten thousand tiny blobs of fifty hours and four flow logs, to standard output.
+/// *Guarantees*: every event of each of them is there, once; one pass is enough.
+#[tokio::test]
+async fn ten_thousand_tiny_blobs() {
+    let world = World::new("late-many", &[], &[]).await;
+    let container = world.path("container");
+    world.configure(&[
+        ("sources", &format!("directory = {container:?}")),
+        ("intakes", "protocol = \"stdout\"\nevent_format = \"flow\""),
+    ]);
+    let minutes = documents::minutes(1, 1);
+    let tiny = document(&[&minutes[0]]);
+    let first = Hour::from_parts(2025, 6, 1, 5).unwrap();
+    for n in 0..10_000 {
+        let hour = Hour::from_number(first.number() + n / 200);
+        let root = format!("flowLogResourceID=/S_RG/NETWORKWATCHER_X_{}", n % 4);
+        let blob = format!("{root}/{}m=00/macAddress=002248{n:06X}", hour.prefix());
+        fs::create_dir_all(container.join(&blob)).unwrap();
+        fs::write(container.join(&blob).join("PT1H.json"), &tiny).unwrap();
+    }
+    let output = world.collector(&["run", "--once"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(total(&stderr, "blobs"), 10_000, "{stderr}");
+    let mut n_times: BTreeMap<&[u8], u32> = BTreeMap::new();
+    for event in output.stdout.trim_ascii_end().split(|byte| *byte == b'\n') {
+        *n_times.entry(event).or_default() += 1;
+    }
+    let expected = events(&[&minutes[0]]);
+    assert_eq!(n_times.len(), expected.len());
+    assert!(expected.iter().all(|event| n_times.get(event.as_bytes()) == Some(&10_000)), "{stderr}");
 }
