@@ -22,7 +22,10 @@ async fn a_hanging_intake_costs_no_memory() {
     let url = format!("http://{}/", silent.local_addr().unwrap());
     world.configure(&[
         ("sources", &format!("directory = {directory:?}")),
-        ("intakes", &format!("protocol = \"http\"\nurl = {url:?}\nevent_format = \"flow\"")),
+        (
+            "intakes",
+            &format!("protocol = \"http\"\nurl = {url:?}\nevent_format = \"flow\"\nmax_in_flight = 64"),
+        ),
         ("limits", "memory = \"16MiB\"\nrecord = \"1MiB\"\ndrain = \"1s\""),
     ]);
     let daemon = Daemon::start(&world);
