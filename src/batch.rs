@@ -95,6 +95,8 @@ pub struct Batch {
     /// Which events belong to which of `deltas`: for each stretch of events of one blob, the index of the event after
     /// the stretch and the index of the delta.
     pub stretches: Vec<(usize, usize)>,
+    /// What is rejected with the steps takes so many bytes in memory.
+    pub rejected_bytes: usize,
 }
 
 impl Batch {
@@ -190,15 +192,26 @@ impl Batcher {
         let delta = self.delta_of(&run.blob, run.from.as_ref(), now);
         if let Some(delta) = self.open.deltas.get_mut(delta) {
             delta.to = run.to;
+            let rejected_bytes = run.rejected.iter().map(Rejected::bytes_in_memory).sum();
+            self.open.rejected_bytes = self.open.rejected_bytes.saturating_add(rejected_bytes);
             delta.rejected.extend(run.rejected);
         }
         if run.last {
             self.sequences.remove(&run.blob);
         }
-        if self.open.events.len() >= self.limits.max_events {
+        // What is rejected is no part of a body, but it has to go at some time.
+        if self.open.events.len() >= self.limits.max_events
+            || self.open.rejected_bytes >= self.limits.max_bytes
+        {
             full.extend(self.flush());
         }
         full
+    }
+
+    /// The batch that is being filled.
+    #[must_use]
+    pub fn open(&self) -> &Batch {
+        &self.open
     }
 
     /// How many events of `events[done..]` still fit into the open batch. An event that is too large for any batch

@@ -245,29 +245,35 @@ impl Conversion<'_, '_> {
     }
 
     fn write_events(&mut self, record: RawRecord<'_>) -> anyhow::Result<Result<(), Damage>> {
-        let events = &mut self.output.events;
-        let mut written = Ok(());
-        let mut emit = |event: crate::event::Event<'_>| {
-            written = events.write_all(event.body).and_then(|()| events.write_all(b"\n"));
-            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
-        let encoded = match self.encoder.begin(record) {
-            Ok(mut encoding) => encoding.advance(&mut emit),
+        let mut encoding = match self.encoder.begin(record) {
+            Ok(encoding) => encoding,
             Err(damage) => return Ok(Err(damage)),
         };
-        written.context("write to stdout")?;
-        for Rejected { reason, detail, span, ordinal, context, text, .. } in &encoded.rejected {
-            self.output.quarantine(&Quarantined {
-                file: self.file,
-                blob: self.blob,
-                offset: span.from,
-                length: span.length(),
-                ordinal: *ordinal,
-                reason: reason.as_str(),
-                detail,
-                context: context.as_deref(),
-                text,
-            })?;
+        loop {
+            let events = &mut self.output.events;
+            let mut written = Ok(());
+            let mut emit = |event: crate::event::Event<'_>| {
+                written = events.write_all(event.body).and_then(|()| events.write_all(b"\n"));
+                if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let encoded = encoding.advance(&mut emit);
+            written.context("write to stdout")?;
+            for Rejected { reason, detail, span, ordinal, context, text, .. } in &encoded.rejected {
+                self.output.quarantine(&Quarantined {
+                    file: self.file,
+                    blob: self.blob,
+                    offset: span.from,
+                    length: span.length(),
+                    ordinal: *ordinal,
+                    reason: reason.as_str(),
+                    detail,
+                    context: context.as_deref(),
+                    text,
+                })?;
+            }
+            if encoded.done {
+                break;
+            }
         }
         Ok(Ok(()))
     }

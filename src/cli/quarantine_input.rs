@@ -237,10 +237,16 @@ fn taken(splitter: &mut Splitter) -> Result<Vec<OwnedRecord>, String> {
 fn check_tuple(entry: &QuarantineEntry, record: &OwnedRecord, ordinal: u32) -> Result<(), String> {
     let mut encoder = Encoder::new(EventFormat::Text, &entry.scope.origin, entry.blob.name());
     let mut encoding = encoder.begin(record.raw()).map_err(|damage| damage.to_string())?;
-    let encoded = encoding.advance(&mut |_event| ControlFlow::Continue(()));
-    match encoded.rejected.into_iter().find(|rejected| rejected.ordinal == Some(ordinal)) {
-        Some(rejected) => Err(rejected.detail),
-        None => Ok(()),
+    loop {
+        let encoded = encoding.advance(&mut |_event| ControlFlow::Continue(()));
+        if let Some(rejected) =
+            encoded.rejected.into_iter().find(|rejected| rejected.ordinal == Some(ordinal))
+        {
+            return Err(rejected.detail);
+        }
+        if encoded.done {
+            return Ok(());
+        }
     }
 }
 

@@ -297,7 +297,7 @@ impl Sender<'_> {
                 self.unparsed = self.unparsed.saturating_add(done.rejected.len());
                 self.open.left.extend(done.rejected.into_iter().map(|rejected| row.left(rejected)));
             }
-            if done.done || only.is_some() {
+            if done.done || only.is_some() && !encoded.is_empty() {
                 return Ok(());
             }
         }

@@ -24,6 +24,10 @@ pub(super) struct RecordPlace<'a> {
     pub(super) span: Span,
 }
 
+/// A step of the encoding ends when so much is rejected: a record of nothing but bad tuples takes a hundred times its
+/// size, because each goes with its record's head.
+const REJECTED_AT_ONCE_BYTES: usize = 256 * 1024;
+
 /// Turns the records of one blob into events of one format.
 #[derive(Debug)]
 pub struct Encoder {
@@ -49,7 +53,7 @@ pub struct RecordEncoding<'a> {
 pub struct Encoded {
     /// What could not become an event, within the part of the record that this step covered.
     pub rejected: Vec<Rejected>,
-    /// The record has no more events. `false`: the receiver asked for a pause.
+    /// The record has no more events. `false`: the receiver asked for a pause, or much is rejected.
     pub done: bool,
 }
 
@@ -121,6 +125,7 @@ impl RecordEncoding<'_> {
         let Encoder { blob, shape, body, .. } = &mut **encoder;
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
+        let mut rejected_bytes = 0;
         let Some(Tuples { key, kind, context, groups, group: open, next_ordinal }) = tuples else {
             return Encoded { rejected, done: true };
         };
@@ -157,6 +162,10 @@ impl RecordEncoding<'_> {
                         text: element.get().as_bytes().to_vec(),
                         answer: None,
                     });
+                    rejected_bytes += rejected.last().map_or(0, Rejected::bytes_in_memory);
+                    if rejected_bytes >= REJECTED_AT_ONCE_BYTES {
+                        return Encoded { rejected, done: false };
+                    }
                     continue;
                 }
             };

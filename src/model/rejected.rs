@@ -75,3 +75,14 @@ pub struct Rejected {
     /// The intake's answer where it refused: status and at most 2 KiB of its body.
     pub answer: Option<(u16, String)>,
 }
+
+impl Rejected {
+    /// About what the entry takes in memory, bytes.
+    #[must_use]
+    pub fn bytes_in_memory(&self) -> usize {
+        let answer = self.answer.as_ref().map_or(0, |(_, body)| body.len());
+        let texts =
+            [self.detail.len(), self.context.as_ref().map_or(0, String::len), self.text.len(), answer];
+        texts.iter().fold(size_of::<Self>(), |sum, text| sum.saturating_add(*text))
+    }
+}

@@ -36,11 +36,13 @@ pub(super) async fn run(
             () = sleep_until(due) => batcher.flush().into_iter().collect(),
         };
         for batch in ready {
-            let share = held.split_off(bytes_in_memory(&batch.events));
+            let share = held.split_off(batch_bytes_in_memory(&batch));
             if batches.send((batch, share)).await.is_err() {
                 return;
             }
         }
+        // Shares are rounded up, each for itself: what many small runs have too much is given back at once.
+        held = held.split_off(batch_bytes_in_memory(batcher.open()));
     }
     if let Some(batch) = batcher.flush() {
         // A delivery that is gone has failed and reports it itself.
@@ -51,6 +53,10 @@ pub(super) async fn run(
 /// What events take until they are acknowledged.
 pub(super) fn bytes_in_memory(events: &EncodedEvents) -> usize {
     events.bytes.len().saturating_add(events.len().saturating_mul(BYTES_BESIDE_EVENT))
+}
+
+fn batch_bytes_in_memory(batch: &Batch) -> usize {
+    bytes_in_memory(&batch.events).saturating_add(batch.rejected_bytes)
 }
 
 async fn sleep_until(due: Option<Instant>) {

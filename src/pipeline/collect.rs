@@ -26,7 +26,9 @@ pub(super) struct Collected {
     pub(super) blobs_read: u64,
     pub(super) read_calls: u64,
     pub(super) bytes_read: u64,
-    pub(super) gone: u64,
+    /// Blobs that were deleted before they were read to their end, with the bytes that were read of each, and those that
+    /// were not.
+    pub(super) gone: Vec<(BlobName, u64, Option<u64>)>,
     pub(super) failed: u64,
     /// Why the last of the failed ones could not be read.
     pub(super) unread: Option<String>,
@@ -143,10 +145,7 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
             collected.held.push((blob, end.version.etag));
         }
         ReadOutcome::Gone { unread } => {
-            warn!(%blob, unread_bytes = unread, "the blob was deleted before it was read to its end");
-            metrics.blobs_gone.inc();
-            metrics.bytes_lost_unread.inc_by(unread);
-            collected.gone = collected.gone.saturating_add(1);
+            collected.gone.push((blob, end.version.length.saturating_sub(unread), Some(unread)));
         }
         ReadOutcome::StillChanging => {
             info!(%blob, "the blob changes faster than it can be read; the next poll goes on");

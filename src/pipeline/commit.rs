@@ -183,6 +183,10 @@ impl Committer<'_> {
 
     /// Seals a blob's hour if the blob was the last one that the hour waited for.
     fn note_end(&mut self, blob: &HourlyBlob, advance: &Advance) {
+        // A step that stands still has the end of the version before, not of the one that is being read.
+        if advance.from == advance.to {
+            return;
+        }
         let Some(seen) = advance.to.as_ref().and_then(|position| position.seen.as_ref()) else { return };
         self.tracker.forget(blob);
         self.pass.progress.acknowledged(blob.hour());

@@ -64,7 +64,7 @@ pub(super) async fn compare(
     // A complete listing lacks them.
     for (blob, position) in stored {
         if position.seen.is_none() {
-            say_gone(memory, counts, &blob, position.offset.map_or(0, |(offset, _)| offset));
+            say_gone(lane, memory, counts, blob.name(), (position.bytes().unwrap_or_default(), None));
         }
     }
     let outstanding = works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();

@@ -238,13 +238,22 @@ async fn hours_of(
     Ok((hours, Some(frontier)))
 }
 
-/// Says once that a blob vanished before it was read to its end.
-pub(super) fn say_gone(memory: &mut Memory, counts: &mut Counts, blob: &HourlyBlob, offset: u64) {
-    if memory.gone.insert(blob.name().clone()) {
+/// Says and counts once that a blob vanished before it was read to its end: with the bytes that were read, and those
+/// that were not, where that is known.
+pub(super) fn say_gone(
+    lane: &Lane,
+    memory: &mut Memory,
+    counts: &mut Counts,
+    name: &BlobName,
+    (read_bytes, unread_bytes): (u64, Option<u64>),
+) {
+    if memory.gone.insert(name.clone()) {
         warn!(
-            blob = %blob.name(), read_bytes = offset,
-            "a blob that was not read to its end is gone from the container; what lay behind the bytes read is lost",
+            blob = %name, read_bytes, unread_bytes,
+            "a blob was gone before it was read to its end; what lay behind the bytes read is lost",
         );
         counts.gone = counts.gone.saturating_add(1);
+        lane.metrics.reading.blobs_gone.inc();
+        lane.metrics.reading.bytes_lost_unread.inc_by(unread_bytes.unwrap_or_default());
     }
 }

@@ -53,6 +53,7 @@ pub use budget::Budget;
 pub use discover::Memory;
 pub use report::PassReport;
 
+use discover::say_gone;
 use filter::BlobFilter;
 use progress::Progress;
 use state::StateHandle;
@@ -211,13 +212,16 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
             commit::run(lane, found, receipts, &pass),
         )
     };
-    let (discovered, collected, (), delivered, committed) = tokio::select! {
+    let (mut discovered, collected, (), delivered, committed) = tokio::select! {
         ended = stages => ended,
         never = watch.go_on(&pass.progress) => match never {},
     };
     watch.end(memory, &pass.progress);
     for (name, etag) in &collected.held {
         memory.held.insert(name.clone(), etag.clone());
+    }
+    for (name, read_bytes, unread_bytes) in &collected.gone {
+        say_gone(lane, memory, &mut discovered.0, name, (*read_bytes, *unread_bytes));
     }
     let report = PassReport::new(memory.server_now(), discovered, collected, delivered, committed);
     lane.metrics.standing.lag.set_seconds(report.lag);

@@ -173,6 +173,9 @@ impl Reader {
                 return Ok(Opened::Plain(Box::new(splitter), to));
             }
         }
+        if stored.is_some_and(|(offset, _)| offset > length) {
+            self.confirm().await?;
+        }
         let to = length.min(READ_BYTES);
         let first = self.fetch(0, to).await?;
         if is_gzip(&first) {
@@ -184,6 +187,19 @@ impl Reader {
         let mut splitter = Splitter::new(Start::Beginning, limit);
         splitter.push(&first);
         Ok(Opened::Plain(Box::new(splitter), to))
+    }
+
+    /// A listing may be older than the position: intakes share them, and the blob may have been followed since. Whether
+    /// it is shorter now, the storage says; where the listing was old, reading goes on in the version that there is.
+    async fn confirm(&mut self) -> Result<(), Ended> {
+        self.counts.calls = self.counts.calls.saturating_add(1);
+        let name = self.work.blob.name();
+        let version = self.lane.storage.head(name).await.map_err(ended_by)?;
+        if version.etag == self.work.version.etag {
+            return Ok(());
+        }
+        let operation = format!("read blob {name} as it was listed");
+        Err(ReadOutcome::Failed(StorageError { operation, kind: StorageErrorKind::Changed, source: None }))
     }
 
     /// The blob was rewritten: nothing of it counts as read.

@@ -63,7 +63,7 @@ pub(super) enum ReadOutcome {
 pub(super) struct Pending {
     pub(super) events: EncodedEvents,
     pub(super) rejected: Vec<Rejected>,
-    /// Bytes of the texts in `rejected`.
+    /// What `rejected` takes in memory.
     pub(super) rejected_bytes: usize,
     /// The position once all of it is acknowledged.
     pub(super) to: Option<Position>,
@@ -76,7 +76,7 @@ impl Pending {
 
     pub(super) fn reject(&mut self, rejected: impl IntoIterator<Item = Rejected>) {
         for one in rejected {
-            self.rejected_bytes = self.rejected_bytes.saturating_add(one.text.len());
+            self.rejected_bytes = self.rejected_bytes.saturating_add(one.bytes_in_memory());
             self.rejected.push(one);
         }
     }

@@ -25,7 +25,7 @@ pub struct PassReport {
     pub quarantined: u64,
     /// Blobs that are held because of damage.
     pub held: u64,
-    /// Blobs that were gone when they were to be read.
+    /// Blobs that were gone before they were read to their end, new in this pass.
     pub gone: u64,
     /// Blobs that could not be read and are tried again.
     pub failed: u64,
@@ -65,7 +65,7 @@ impl PassReport {
             events: committed.events,
             quarantined: committed.quarantined,
             held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
-            gone: found.gone.saturating_add(collected.gone),
+            gone: found.gone,
             failed: collected.failed,
             unread: collected.unread,
             hours_sealed: committed.hours_sealed,

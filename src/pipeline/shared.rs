@@ -21,11 +21,15 @@ use crate::{
     storage::{BlobStore, ListPage, ListQuery, StorageError},
 };
 
-/// Ranges that wait for the slower ones of level intakes; each is at most `read::READ_BYTES`.
-const RANGES_KEPT: usize = 4;
+/// Bytes of ranges that wait for the slower ones of level intakes: as many of the largest size as are read at once by
+/// default. With fewer, each would be gone before it is asked for again.
+const RANGE_BYTES_KEPT: u64 = 8 * 1024 * 1024;
+
+/// What a range counts at least, so that there are not too many to look through.
+const RANGE_BYTES_COUNTED: u64 = 64 * 1024;
 
 /// Listing pages that wait for them; each has at most 5,000 blobs.
-const PAGES_KEPT: usize = 2;
+const PAGES_KEPT: u64 = 2;
 
 /// An answer that is older is not given any more, so that a listing is never older than this.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -49,7 +53,7 @@ pub fn share(store: Arc<dyn BlobStore>, n_intakes: usize) -> Vec<Arc<dyn BlobSto
     let shared = Arc::new(Shared {
         store,
         n_intakes,
-        ranges: Answers::new(RANGES_KEPT),
+        ranges: Answers::new(RANGE_BYTES_KEPT),
         pages: Answers::new(PAGES_KEPT),
     });
     let handle = |intake| Arc::new(Handle { shared: Arc::clone(&shared), intake }) as Arc<dyn BlobStore>;
@@ -71,7 +75,7 @@ impl BlobStore for Handle {
 
     async fn list_page(&self, query: ListQuery<'_>) -> Result<ListPage, StorageError> {
         let key = (query.prefix.to_owned(), query.delimiter, query.marker.map(str::to_owned));
-        let cell = self.shared.pages.cell(key, self.intake, self.shared.n_intakes);
+        let cell = self.shared.pages.cell(key, 1, self.intake, self.shared.n_intakes);
         cell.get_or_try_init(|| self.shared.store.list_page(query)).await.cloned()
     }
 
@@ -81,7 +85,8 @@ impl BlobStore for Handle {
 
     async fn read(&self, name: &BlobName, range: Range<u64>, etag: &ETag) -> Result<Bytes, StorageError> {
         let key = (name.clone(), range.clone(), etag.clone());
-        let cell = self.shared.ranges.cell(key, self.intake, self.shared.n_intakes);
+        let weight = range.end.saturating_sub(range.start).max(RANGE_BYTES_COUNTED);
+        let cell = self.shared.ranges.cell(key, weight, self.intake, self.shared.n_intakes);
         cell.get_or_try_init(|| self.shared.store.read(name, range, etag)).await.cloned()
     }
 }
@@ -90,25 +95,26 @@ impl BlobStore for Handle {
 #[derive(Debug)]
 struct Answers<K, V> {
     kept: Mutex<VecDeque<Answer<K, V>>>,
-    most: usize,
+    most_weight: u64,
 }
 
 #[derive(Debug)]
 struct Answer<K, V> {
     key: K,
+    weight: u64,
     cell: Arc<OnceCell<V>>,
     given_to: Vec<usize>,
     since: Instant,
 }
 
 impl<K: PartialEq, V> Answers<K, V> {
-    fn new(most: usize) -> Self {
-        Self { kept: Mutex::default(), most }
+    fn new(most_weight: u64) -> Self {
+        Self { kept: Mutex::default(), most_weight }
     }
 
     /// The place of the answer for one intake: where another one asked the same, its place. Whoever comes first fills
     /// it; where that fails, whoever waits tries itself.
-    fn cell(&self, key: K, intake: usize, n_intakes: usize) -> Arc<OnceCell<V>> {
+    fn cell(&self, key: K, weight: u64, intake: usize, n_intakes: usize) -> Arc<OnceCell<V>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|answer| answer.since.elapsed() < KEPT_FOR);
         let place = kept.iter().position(|answer| answer.key == key);
@@ -125,12 +131,13 @@ impl<K: PartialEq, V> Answers<K, V> {
         }
         if let Some(place) = place {
             kept.remove(place);
-        } else if kept.len() >= self.most {
-            kept.pop_front();
         }
+        let room = self.most_weight.saturating_sub(weight);
+        while kept.iter().map(|answer| answer.weight).sum::<u64>() > room && kept.pop_front().is_some() {}
         let cell = Arc::new(OnceCell::new());
         kept.push_back(Answer {
             key,
+            weight,
             cell: Arc::clone(&cell),
             given_to: vec![intake],
             since: Instant::now(),
@@ -148,7 +155,7 @@ mod tests {
     #[test]
     fn an_answer_serves_everybody_once() {
         let answers: Answers<&str, u32> = Answers::new(2);
-        let ask = |key, intake| answers.cell(key, intake, 2);
+        let ask = |key, intake| answers.cell(key, 1, intake, 2);
         let first = ask("a", 0);
         assert!(Arc::ptr_eq(&first, &ask("a", 1)), "the second one shares");
         assert!(!Arc::ptr_eq(&first, &ask("a", 0)), "everybody has had it");

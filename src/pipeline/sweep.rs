@@ -34,6 +34,7 @@ pub(super) async fn revisit(
     let first = first_revisited(lane, now);
     let before = plan::first_open_hour(now, lane.rules.seal_after);
     let last = memory.roots.get(root).and_then(|sweep| sweep.revisited);
+    let last = last.or_else(|| anywhere(first, before, now));
     let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
     let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
     if let Some(sweep) = memory.roots.get_mut(root) {
@@ -61,6 +62,17 @@ fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
     }
 }
 
+/// Where turns begin if no hour had one yet. Another place at another time: single passes remember nothing, and would
+/// list the same hour each time.
+fn anywhere(first: Hour, before: Hour, now: DateTime<Utc>) -> Option<Hour> {
+    // Steps of the golden section come close to every place soon, whatever the time between two passes.
+    const GOLDEN_SECTION: u32 = 0x9E37_79B9;
+    let minute = u32::try_from(now.timestamp().div_euclid(60)).unwrap_or_default();
+    let n_hours = u32::try_from(before.number().checked_sub(first.number())?).ok()?;
+    let place = (u64::from(minute.wrapping_mul(GOLDEN_SECTION)) * u64::from(n_hours)) >> u32::BITS;
+    Some(Hour::from_number(first.number().saturating_add(i64::try_from(place).ok()?)))
+}
+
 /// The first sealed hour after `last` in `first..before`, or from its beginning on.
 fn next_sealed(frontier: &Frontier, first: Hour, before: Hour, last: Option<Hour>) -> Option<Hour> {
     let sealed =
@@ -70,6 +82,8 @@ fn next_sealed(frontier: &Frontier, first: Hour, before: Hour, last: Option<Hour
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Scenario: hours 10 to 14, of which some are sealed, in turn. Guarantees: each sealed one comes once before any
@@ -87,5 +101,20 @@ mod tests {
         assert_eq!(next(Some(3)), Some(10));
         assert_eq!(next_sealed(&frontier, hour(14), hour(15), None), None);
         assert_eq!(next_sealed(&frontier, hour(15), hour(15), None), None);
+    }
+
+    /// Scenario: 48 hours, and a single pass a minute or an hour. Guarantees: turns begin at every one of them before
+    /// long, and nowhere else.
+    #[test]
+    fn single_passes_begin_anywhere() {
+        let (first, before) = (Hour::from_number(1_000), Hour::from_number(1_048));
+        for minutes in [1_i64, 60] {
+            let now = |pass| before.start() + TimeDelta::minutes(pass * minutes);
+            let begun: BTreeSet<i64> =
+                (0..144).filter_map(|pass| anywhere(first, before, now(pass))).map(Hour::number).collect();
+            assert_eq!(begun, (1_000..1_048).collect());
+        }
+        assert_eq!(anywhere(before, first, before.start()), None);
+        assert_eq!(anywhere(first, first, first.start()), Some(first));
     }
 }

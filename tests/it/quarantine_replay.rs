@@ -159,10 +159,7 @@ fn what_can_be_read_now_is_sent() {
             context: Some(context.clone()),
             ..installation.row(0, Some(1), Reason::BadTuple, element.as_bytes())
         },
-        Rejected {
-            context: Some(context),
-            ..installation.row(0, Some(2), Reason::BadTuple, bad.as_bytes())
-        },
+        Rejected { context: Some(context), ..installation.row(0, Some(2), Reason::BadTuple, bad.as_bytes()) },
         installation.row(1, None, Reason::UnknownVersion, &whole(1)),
         part,
         installation.row(3, None, Reason::IncompleteRecord, &whole(3)[..20]),

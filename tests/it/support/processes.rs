@@ -117,6 +117,13 @@ impl Receiver {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// The same, sorted.
+    pub(crate) fn sorted_ledger(&self) -> Vec<String> {
+        let mut lines = self.ledger();
+        lines.sort_unstable();
+        lines
+    }
+
     /// Ends it. Returns its last line, which counts what it received, and its directory.
     pub(crate) fn stop(self) -> (String, TempDir) {
         let (mut lines, status) = self.process.terminate();

@@ -1,7 +1,9 @@
-//! A proxy on loopback between the collector and the storage server. It cuts answers short, and sets the server's clock
-//! ahead. It has threads of its own: tests wait for whole processes meanwhile.
+//! A proxy on loopback between the collector and the storage server. It counts what is asked for, cuts answers short,
+//! repeats old listings, and sets the server's clock ahead. It has threads of its own: tests wait for whole processes
+//! meanwhile.
 
 use std::{
+    collections::HashMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     ops::Range,
@@ -29,6 +31,12 @@ struct State {
     cut: Range<u64>,
     /// How far the server's clock is ahead.
     ahead: Duration,
+    /// Method and target of every request.
+    requests: Vec<String>,
+    /// The first answer to each listing.
+    listings: HashMap<String, Vec<u8>>,
+    /// Whether listings are answered as they were.
+    repeating: bool,
 }
 
 impl StorageProxy {
@@ -36,7 +44,15 @@ impl StorageProxy {
         let upstream = azurite.endpoint.socket_addrs(|| None).unwrap()[0];
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State { stopped: false, n_reads: 0, cut: 0..0, ahead: Duration::ZERO };
+        let state = State {
+            stopped: false,
+            n_reads: 0,
+            cut: 0..0,
+            ahead: Duration::ZERO,
+            requests: Vec::new(),
+            listings: HashMap::new(),
+            repeating: false,
+        };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let accepting = thread::spawn(move || {
@@ -71,9 +87,24 @@ impl StorageProxy {
         self.state.lock().unwrap().n_reads
     }
 
+    /// Requests so far whose method and target hold this.
+    pub(crate) fn requests(&self, part: &str) -> usize {
+        self.state.lock().unwrap().requests.iter().filter(|request| request.contains(part)).count()
+    }
+
+    /// From now on, answers each listing as it was answered first, or honestly again.
+    pub(crate) fn repeat_listings(&self, repeating: bool) {
+        self.state.lock().unwrap().repeating = repeating;
+    }
+
     /// From now on, the server's clock is this many hours ahead.
     pub(crate) fn set_hours_ahead(&self, hours: u64) {
-        self.state.lock().unwrap().ahead = Duration::from_secs(hours * 3_600);
+        self.set_minutes_ahead(hours * 60);
+    }
+
+    /// From now on, the server's clock is this many minutes ahead.
+    pub(crate) fn set_minutes_ahead(&self, minutes: u64) {
+        self.state.lock().unwrap().ahead = Duration::from_secs(minutes * 60);
     }
 }
 
@@ -96,13 +127,28 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
     }
     let mut lines = lines(&head);
     let is_read = lines[0].starts_with("GET ") && lines.iter().any(|line| is_header(line, "x-ms-range"));
+    let request = lines[0].trim_end_matches(" HTTP/1.1").to_owned();
+    let is_listing = request.contains("comp=list");
     lines.retain(|line| !is_header(line, "connection"));
     lines.push("Connection: close".to_owned());
-
-    let mut server = TcpStream::connect(upstream)?;
-    server.write_all(&joined(&lines))?;
-    let mut answer = Vec::new();
-    server.read_to_end(&mut answer)?;
+    let repeated = {
+        let mut state = state.lock().unwrap();
+        state.requests.push(request.clone());
+        state.listings.get(&request).filter(|_| state.repeating).cloned()
+    };
+    let answer = match repeated {
+        Some(answer) => answer,
+        None => {
+            let mut server = TcpStream::connect(upstream)?;
+            server.write_all(&joined(&lines))?;
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer)?;
+            answer
+        }
+    };
+    if is_listing {
+        state.lock().unwrap().listings.entry(request).or_insert_with(|| answer.clone());
+    }
     let (head, mut body) = split_head(&answer)?;
     let (cut, ahead) = {
         let mut state = state.lock().unwrap();

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     azurite::{self, Azurite},
-    examples::InteractiveWriter,
+    examples::{InteractiveWriter, example},
     processes::Receiver,
 };
 
@@ -53,11 +53,20 @@ impl World {
     }
 
     /// Writes the settings. A line of `settings` comes in the place of the usual one for its key; a source with a
-    /// `directory` has no account.
+    /// `directory` has no account, and an intake with a `protocol` nothing of the usual one. What stands under "tables"
+    /// comes last, with heads of its own.
     pub(crate) fn configure(&self, settings: &[(&str, &str)]) {
         let further: BTreeMap<&str, &str> = settings.iter().copied().collect();
         let lines = |table: &str| further.get(table).copied().unwrap_or_default();
         let intake_key = if lines("intakes").contains("intake_key") { "" } else { "intake_key = \"right\"" };
+        let mut intake = format!(
+            "protocol = \"sekoia\"\nurl = {:?}\nca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n",
+            self.receiver.url.as_str(),
+            self.path("ca.pem"),
+        );
+        if lines("intakes").starts_with("protocol") {
+            intake.clear();
+        }
         let mut source = String::new();
         for (key, value) in [
             ("account", azurite::ACCOUNT),
@@ -76,21 +85,27 @@ impl World {
         let admin = if lines("admin").is_empty() { "listen = \"\"" } else { lines("admin") };
         let text = format!(
             "state_dir = {:?}\n[sources.test]\n{source}poll_interval = \"200ms\"\n{}\n\
-             [intakes.test]\nprotocol = \"sekoia\"\nurl = {:?}\n\
-             ca_file = {:?}\nrequests_per_second = 1000\n{intake_key}\n{}\n[limits]\n{}\n[admin]\n{}\n[log]\nformat = \"json\"\n",
+             [intakes.test]\n{intake}{}\n[limits]\n{}\n[admin]\n{}\n[log]\nformat = \"json\"\n{}\n",
             self.path("state"),
             lines("sources"),
-            self.receiver.url.as_str(),
-            self.path("ca.pem"),
             lines("intakes"),
             lines("limits"),
             admin,
+            lines("tables"),
         );
         fs::write(self.path("flowlogd.toml"), text).unwrap();
     }
 
     pub(crate) fn writer(&self, arguments: &[&str]) -> InteractiveWriter {
         self.writer_into(&self.container, "written", arguments)
+    }
+
+    /// A finished writer into a directory, with a ledger of its own.
+    pub(crate) fn write_directory(&self, directory: &str, ledger: &str, arguments: &[&str]) {
+        let mut writer = example("flow_log_writer");
+        writer.arg("--directory").arg(self.path(directory)).arg("--ledger").arg(self.path(ledger));
+        let written = writer.args(arguments).output().unwrap();
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     }
 
     /// A writer into this container, with a ledger of its own.
@@ -150,9 +165,7 @@ impl World {
 
     /// What the intake has accepted, sorted.
     pub(crate) fn received(&self) -> Vec<String> {
-        let mut lines = self.receiver.ledger();
-        lines.sort_unstable();
-        lines
+        self.receiver.sorted_ledger()
     }
 }
 
