@@ -192,6 +192,7 @@ impl Batcher {
         let delta = self.delta_of(&run.blob, run.from.as_ref(), now);
         if let Some(delta) = self.open.deltas.get_mut(delta) {
             delta.to = run.to;
+            delta.last = run.last;
             let rejected_bytes = run.rejected.iter().map(Rejected::bytes_in_memory).sum();
             self.open.rejected_bytes = self.open.rejected_bytes.saturating_add(rejected_bytes);
             delta.rejected.extend(run.rejected);
@@ -248,6 +249,7 @@ impl Batcher {
             from: from.cloned(),
             to: from.cloned(),
             rejected: Vec::new(),
+            last: false,
         });
         *sequence = sequence.saturating_add(1);
         self.in_open.insert(blob.clone(), index);

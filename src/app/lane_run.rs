@@ -15,6 +15,10 @@ use crate::{
 /// `run --once` looks again this soon after a pass that did not reach its end.
 pub(super) const ONCE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What to do about a full quarantine.
+const QUARANTINE_FULL: &str = "the quarantine is full, so nothing is read: stop flowlogd, look with `flowlogd quarantine \
+                               list`, then replay or drop, or raise limits.quarantine";
+
 /// How a lane ended.
 #[derive(Debug)]
 pub(super) enum LaneEnd {
@@ -103,6 +107,7 @@ impl LaneRun {
             };
             let progress = report.events > 0 || report.blobs_read > 0;
             let (abandoned, unread) = (report.abandoned.clone(), report.unread.clone());
+            let quarantine_full = report.quarantine_full;
             let trouble = match self.say(report)? {
                 Some(Unlisted::Missing) => return Ok(LaneEnd::ContainerMissing),
                 Some(Unlisted::Failed(reason)) => Some(reason),
@@ -110,6 +115,10 @@ impl LaneRun {
             };
             if let Some(reason) = given_up {
                 return Ok(LaneEnd::Blocked(self.intake_obstacle(reason)));
+            }
+            if quarantine_full {
+                // Nobody can make room while this process holds the state.
+                return Ok(LaneEnd::Blocked(self.intake_obstacle(QUARANTINE_FULL.to_owned())));
             }
             let obstacle = match (abandoned, trouble) {
                 (Some(reason), _) => self.intake_obstacle(reason),
@@ -143,6 +152,9 @@ impl LaneRun {
         }
         if report.errors.is_empty() {
             self.health.ready();
+        }
+        if report.quarantine_full && self.lane.store_health.not_ready(QUARANTINE_FULL) {
+            error!(intake = self.lane.scope.intake, "{QUARANTINE_FULL}");
         }
         let source = self.source.as_str();
         let container = self.lane.scope.origin.container.as_str();

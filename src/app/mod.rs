@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin,
+    model::Scope,
     pipeline::{
         PassError, Stopping,
         state::{self, StateHandle},
@@ -37,6 +38,9 @@ pub enum Mode {
     /// One complete pass over everything new.
     Once,
 }
+
+/// The component of the process's readiness that stands for positions and quarantine.
+const STORE: &str = "store";
 
 /// Where the process shows how it is.
 #[derive(Debug, Clone)]
@@ -112,7 +116,8 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
     let (state, state_owner) = state::start(Box::new(store), signs.metrics.store());
-    signs.health.component("store").ready();
+    signs.health.component(STORE).ready();
+    report_unconfigured(&state, &sources, &intakes).await?;
 
     let stopping = Stopping::default();
     let finished = CancellationToken::new();
@@ -130,6 +135,27 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
     // Every handle on the state went with the sources; the store is closed once its owner has ended.
     state_owner.await.map_err(|error| AppError::Pipeline(error.into()))?;
     ended
+}
+
+/// Says which intakes and accounts have positions and are in no settings any more: nothing is forgotten silently.
+async fn report_unconfigured(
+    state: &StateHandle,
+    sources: &[Source],
+    intakes: &[IntakeUnit],
+) -> Result<(), AppError> {
+    let known_account = |name: &str| sources.iter().any(|source| source.storage.account() == name);
+    for Scope { origin, intake } in state.scopes().await.map_err(AppError::State)? {
+        if !intakes.iter().any(|unit| unit.name == intake) {
+            warn!(
+                intake, %origin,
+                "positions of an intake that is not configured any more are kept: `flowlogd checkpoints reset --intake \
+                 {intake}` forgets them",
+            );
+        } else if !known_account(&origin.account) {
+            warn!(intake, %origin, "positions of a source that is not configured any more are kept");
+        }
+    }
+    Ok(())
 }
 
 /// Runs all sources at once. One that cannot go on stops the others: what they have in flight is read again. One that

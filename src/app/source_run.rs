@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    AppError, Mode, Obstacle, Signs, build,
+    AppError, Mode, Obstacle, STORE, Signs, build,
     build::IntakeUnit,
     containers,
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
@@ -23,7 +23,7 @@ use crate::{
     settings::{self, Limits, Start, Storage},
     storage::{Account, BlobStore},
     store::FirstHour,
-    telemetry::{chain, health::Component, metrics::Metrics},
+    telemetry::{chain, health::Component},
 };
 
 /// A source and where its events go.
@@ -34,12 +34,66 @@ pub(super) struct SourceRun<'a> {
     intakes: &'a [IntakeUnit],
     limits: Limits,
     state: StateHandle,
-    metrics: Metrics,
+    signs: Signs,
     health: Component,
 }
 
-/// The lanes that run, each with its container.
-type Lanes<'a> = FuturesUnordered<LocalBoxFuture<'a, (String, Result<LaneEnd, AppError>)>>;
+/// What runs for a source.
+#[derive(Default)]
+struct Running<'a> {
+    /// The lanes, each with its container.
+    lanes: FuturesUnordered<LocalBoxFuture<'a, (String, Result<LaneEnd, AppError>)>>,
+    /// Containers with the number of their lanes that run or are done.
+    containers: BTreeMap<String, usize>,
+    /// Containers that were found to be missing.
+    lost: Vec<String>,
+    blocked: Option<Obstacle>,
+}
+
+impl Running<'_> {
+    /// Lets the lanes go on until `other` completes. `None`: all lanes have ended, as was asked for or because there is
+    /// nothing more to do.
+    async fn go_on_while<T>(
+        &mut self,
+        other: impl Future<Output = T>,
+        stopping: &Stopping,
+    ) -> Result<Option<T>, AppError> {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                Some((container, end)) = self.lanes.next(), if !self.lanes.is_empty() => match end? {
+                    LaneEnd::Done => {}
+                    LaneEnd::Blocked(obstacle) => {
+                        self.blocked.get_or_insert(obstacle);
+                    }
+                    LaneEnd::ContainerMissing => self.lose(container),
+                },
+                () = stopping.reading.cancelled(), if self.lanes.is_empty() => return Ok(None),
+                result = &mut other => return Ok(Some(result)),
+            }
+            if self.is_over() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether every container's lanes are done.
+    fn is_over(&self) -> bool {
+        self.lanes.is_empty() && !self.containers.is_empty()
+    }
+
+    /// Notes that a lane's container is missing; with the last of its lanes it is lost.
+    fn lose(&mut self, container: String) {
+        if let Some(n_lanes) = self.containers.get_mut(&container) {
+            *n_lanes = n_lanes.saturating_sub(1);
+            if *n_lanes == 0 {
+                self.containers.remove(&container);
+                self.lost.push(container);
+            }
+        }
+    }
+}
 
 impl<'a> SourceRun<'a> {
     /// Sets the source up and decides its first hours; makes no request.
@@ -54,8 +108,8 @@ impl<'a> SourceRun<'a> {
         let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
             .map_err(|error| AppError::Setup(error.into()))?;
         let health = signs.health.component(&format!("source {}", settings.name));
-        let metrics = signs.metrics.clone();
-        let source = Self { settings, account, filter, intakes, limits, state, metrics, health };
+        let signs = signs.clone();
+        let source = Self { settings, account, filter, intakes, limits, state, signs, health };
         source.decide_first_hours().await?;
         Ok(source)
     }
@@ -72,63 +126,37 @@ impl<'a> SourceRun<'a> {
             Mode::Forever => self.settings.poll_interval,
             Mode::Once => ONCE_RETRY_AFTER,
         };
-        let mut lanes = Lanes::new();
-        // Containers with the number of their lanes that run.
-        let mut open: BTreeMap<String, usize> = BTreeMap::new();
-        let mut blocked = None;
+        let mut running = Running::default();
         // Why there is no container to read.
         let mut trouble = None;
         let mut waiting_since = Instant::now();
         loop {
-            if mode == Mode::Forever || open.is_empty() {
-                match self.containers().await {
+            if mode == Mode::Forever || running.containers.is_empty() {
+                let lost = std::mem::take(&mut running.lost);
+                // Lanes go on while the storage is asked, however long that takes.
+                let Some(looked) = running.go_on_while(self.look(&lost), stopping).await? else {
+                    return Ok(());
+                };
+                match looked {
                     Ok(names) => {
                         trouble = None;
                         for container in names {
-                            if !open.contains_key(&container) {
-                                open.insert(container.clone(), self.intakes.len());
-                                for lane in self.lanes(&container).await? {
-                                    let name = container.clone();
-                                    let run = async move { (name, lane.run(schedule, stopping).await) };
-                                    lanes.push(Box::pin(run));
-                                }
-                            }
+                            self.open(container, schedule, stopping, &mut running).await?;
                         }
                     }
                     Err(reason) => {
                         self.health.not_ready(&reason);
-                        trouble = trouble.or(Some(reason));
+                        trouble = Some(reason);
                     }
                 }
             }
-            let again = tokio::time::sleep(look_again);
-            tokio::pin!(again);
-            loop {
-                tokio::select! {
-                    biased;
-                    Some((container, end)) = lanes.next(), if !lanes.is_empty() => match end? {
-                        LaneEnd::Done => {}
-                        LaneEnd::Blocked(obstacle) => {
-                            blocked.get_or_insert(obstacle);
-                        }
-                        LaneEnd::ContainerMissing => {
-                            if close(&mut open, &container) {
-                                let advice = containers::missing(self.account.as_ref(), &container).await;
-                                warn!(source = self.settings.name, "{advice}");
-                                self.health.not_ready(&advice);
-                                trouble = Some(advice);
-                            }
-                        }
-                    },
-                    () = stopping.reading.cancelled(), if lanes.is_empty() => return Ok(()),
-                    () = &mut again => break,
-                }
-                if lanes.is_empty() && !open.is_empty() {
-                    let deadline = schedule.deadline;
-                    return blocked.map_or(Ok(()), |obstacle| Err(AppError::Blocked { deadline, obstacle }));
-                }
+            let waited = running.go_on_while(tokio::time::sleep(look_again), stopping).await?;
+            if waited.is_none() || running.is_over() {
+                let deadline = schedule.deadline;
+                let blocked = running.blocked.take();
+                return blocked.map_or(Ok(()), |obstacle| Err(AppError::Blocked { deadline, obstacle }));
             }
-            if !lanes.is_empty() {
+            if !running.lanes.is_empty() {
                 waiting_since = Instant::now();
             } else if let Some(reason) = &trouble
                 && mode == Mode::Once
@@ -138,6 +166,39 @@ impl<'a> SourceRun<'a> {
                 return Err(AppError::Blocked { deadline: schedule.deadline, obstacle });
             }
         }
+    }
+
+    /// Looks for containers. Where a container was lost, that is the reason; the next time it is looked for like any.
+    async fn look(&self, lost: &[String]) -> Result<Vec<String>, String> {
+        let mut trouble = None;
+        for container in lost {
+            let advice = containers::missing(self.account.as_ref(), container).await;
+            warn!(source = self.settings.name, "{advice}");
+            trouble = Some(advice);
+        }
+        match trouble {
+            Some(advice) => Err(advice),
+            None => self.containers().await,
+        }
+    }
+
+    /// Runs a container's lanes, if they do not run already.
+    async fn open<'b>(
+        &'b self,
+        container: String,
+        schedule: Schedule,
+        stopping: &'b Stopping,
+        running: &mut Running<'b>,
+    ) -> Result<(), AppError> {
+        if running.containers.contains_key(&container) {
+            return Ok(());
+        }
+        for lane in self.lanes(&container, schedule.mode).await? {
+            let name = container.clone();
+            running.lanes.push(Box::pin(async move { (name, lane.run(schedule, stopping).await) }));
+        }
+        running.containers.insert(container, self.intakes.len());
+        Ok(())
     }
 
     /// The names of the containers that are configured or exist; where there is none, why.
@@ -161,13 +222,13 @@ impl<'a> SourceRun<'a> {
     }
 
     /// A lane from a container to each intake.
-    async fn lanes(&self, container: &str) -> Result<Vec<LaneRun>, AppError> {
+    async fn lanes(&self, container: &str, mode: Mode) -> Result<Vec<LaneRun>, AppError> {
         let handles = shared::share(self.account.container(container), self.intakes.len());
         let mut lanes = Vec::with_capacity(handles.len());
         for (unit, storage) in self.intakes.iter().zip(handles) {
-            let lane = Arc::new(self.lane(container, unit, storage).await?);
+            let lane = Arc::new(self.lane(container, unit, storage, mode).await?);
             let watch = lanes.is_empty().then(|| {
-                let metrics = self.metrics.source(&self.settings.name);
+                let metrics = self.signs.metrics.source(&self.settings.name);
                 SourceWatch::new(metrics, Arc::clone(&self.account), self.settings.poll_interval)
             });
             lanes.push(LaneRun {
@@ -186,6 +247,7 @@ impl<'a> SourceRun<'a> {
         container: &str,
         unit: &IntakeUnit,
         storage: Arc<dyn BlobStore>,
+        mode: Mode,
     ) -> Result<Lane, AppError> {
         let scope = self.scope(container, unit);
         Ok(Lane {
@@ -201,13 +263,17 @@ impl<'a> SourceRun<'a> {
                 seal_after: self.settings.seal_after,
                 revisit: self.settings.revisit,
                 retention: self.settings.retention,
+                list_again_every: (mode == Mode::Forever).then_some(self.settings.poll_interval),
             },
             limits: ReadLimits {
                 parallel_blobs: self.limits.parallel_blobs,
                 record_bytes: self.limits.record,
+                quarantine_bytes: self.limits.quarantine,
+                store_deadline: (mode == Mode::Once).then_some(self.limits.once_deadline),
             },
             delivery: unit.delivery,
-            metrics: self.metrics.lane(&self.settings.name, &unit.name),
+            metrics: self.signs.metrics.lane(&self.settings.name, &unit.name),
+            store_health: self.signs.health.component(STORE),
         })
     }
 
@@ -241,17 +307,6 @@ impl<'a> SourceRun<'a> {
         let origin = self.account.container(container).origin().clone();
         Scope { origin, intake: unit.name.clone() }
     }
-}
-
-/// Notes that a lane of a container ended. Returns whether it was the last one.
-fn close(open: &mut BTreeMap<String, usize>, container: &str) -> bool {
-    let Some(n_lanes) = open.get_mut(container) else { return false };
-    *n_lanes = n_lanes.saturating_sub(1);
-    if *n_lanes > 0 {
-        return false;
-    }
-    open.remove(container);
-    true
 }
 
 fn proposed_first_hour(start: Start, now: DateTime<Utc>) -> FirstHour {

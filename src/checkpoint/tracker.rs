@@ -22,6 +22,8 @@ pub struct Delta {
     pub to: Option<Position>,
     /// What the step leaves behind: it enters the quarantine in the transaction that moves the position.
     pub rejected: Vec<Rejected>,
+    /// Whether this reading of the blob ends with the step: the next step is number 0 of another reading.
+    pub last: bool,
 }
 
 /// A step that does not chain to the position before it. Nothing was changed.
@@ -60,6 +62,8 @@ pub struct Advance {
     pub to: Option<Position>,
     /// What the steps leave behind, in reading order.
     pub rejected: Vec<Rejected>,
+    /// Whether the reading ends here.
+    pub last: bool,
 }
 
 /// The steps of every blob that is being read, for one intake.
@@ -92,11 +96,12 @@ impl Tracker {
             chain.waiting.insert(delta.sequence, delta);
             return Ok(None);
         }
-        let mut advance =
-            Advance { blob: delta.blob, from: delta.from, to: delta.to, rejected: delta.rejected };
+        let Delta { blob, from, to, rejected, last, .. } = delta;
+        let mut advance = Advance { blob, from, to, rejected, last };
         chain.next = chain.next.saturating_add(1);
         while let Some(step) = chain.waiting.remove(&chain.next) {
             advance.to = step.to;
+            advance.last = step.last;
             advance.rejected.extend(step.rejected);
             chain.next = chain.next.saturating_add(1);
         }
@@ -178,7 +183,14 @@ mod tests {
     }
 
     fn step(number: usize, sequence: u64, from: u64, to: u64) -> Delta {
-        Delta { blob: blob(number), sequence, from: position(from), to: position(to), rejected: Vec::new() }
+        Delta {
+            blob: blob(number),
+            sequence,
+            from: position(from),
+            to: position(to),
+            rejected: Vec::new(),
+            last: false,
+        }
     }
 
     fn rejected(offset: u64) -> Rejected {

@@ -8,10 +8,19 @@ use crate::batch::{Batch, Batcher, BodySize, EncodedEvents, Run};
 /// What an event's place and end take beside its bytes.
 const BYTES_BESIDE_EVENT: usize = 40;
 
+/// What the readers hand over.
+#[derive(Debug)]
+pub(super) enum Handed {
+    /// A run, with the memory that it takes.
+    Run(Box<Run>, Share),
+    /// There is nothing more to read for now: what is waiting for more would wait in vain.
+    Idle,
+}
+
 /// Ends when the readers have ended, or when nobody takes batches any more.
 pub(super) async fn run(
     lane: &Lane,
-    mut runs: mpsc::Receiver<(Run, Share)>,
+    mut runs: mpsc::Receiver<Handed>,
     batches: mpsc::Sender<(Batch, Share)>,
 ) {
     let overhead = lane.intake.framing().overhead();
@@ -27,10 +36,11 @@ pub(super) async fn run(
         let ready = tokio::select! {
             biased;
             run = runs.recv() => match run {
-                Some((run, share)) => {
+                Some(Handed::Run(run, share)) => {
                     held.merge(share);
-                    batcher.push(run, Instant::now().into_std())
+                    batcher.push(*run, Instant::now().into_std())
                 }
+                Some(Handed::Idle) => batcher.flush().into_iter().collect(),
                 None => break,
             },
             () = sleep_until(due) => batcher.flush().into_iter().collect(),

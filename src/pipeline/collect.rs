@@ -8,14 +8,13 @@ use tracing::{error, info, warn};
 
 use super::{
     Lane, Pass, PassError,
-    budget::Share,
+    assemble::Handed,
     discover::Work,
     progress::Progress,
     read,
     read_end::{ReadCounts, ReadEnd, ReadOutcome},
 };
 use crate::{
-    batch::Run,
     model::{BlobName, ETag},
     telemetry::chain,
 };
@@ -43,11 +42,18 @@ pub(super) struct Collected {
 pub(super) async fn run(
     lane: &Arc<Lane>,
     works: mpsc::Receiver<Work>,
-    runs: mpsc::Sender<(Run, Share)>,
+    runs: mpsc::Sender<Handed>,
     pass: &Arc<Pass>,
 ) -> Collected {
     let cancelled = &pass.stopping.reading;
-    let mut queue = Queue { works, open: true, first: None, returned: VecDeque::new(), was_returned: true };
+    let mut queue = Queue {
+        works,
+        open: true,
+        first: None,
+        returned: VecDeque::new(),
+        was_returned: true,
+        is_unflushed: false,
+    };
     let mut readers: JoinSet<ReadEnd> = JoinSet::new();
     let mut collected = Collected::default();
     loop {
@@ -58,6 +64,9 @@ pub(super) async fn run(
         }
         if !queue.open && readers.is_empty() {
             return collected;
+        }
+        if readers.is_empty() && queue.is_unflushed && runs.send(Handed::Idle).await.is_ok() {
+            queue.is_unflushed = false;
         }
         let free = readers.len() < lane.limits.parallel_blobs;
         tokio::select! {
@@ -88,6 +97,8 @@ struct Queue {
     returned: VecDeque<Work>,
     /// Whether the last one taken had been read before.
     was_returned: bool,
+    /// Whether there was something to read since the batcher was told last that there is not.
+    is_unflushed: bool,
 }
 
 impl Queue {
@@ -98,11 +109,13 @@ impl Queue {
         let is_turn_of_returned = self.first.is_none() || !self.was_returned;
         if is_turn_of_returned && let Some(work) = self.returned.pop_front() {
             self.was_returned = true;
+            self.is_unflushed = true;
             return Some(work);
         }
         let work = self.first.take()?;
         progress.taken(work.blob.hour());
         self.was_returned = false;
+        self.is_unflushed = true;
         Some(work)
     }
 
@@ -128,6 +141,9 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
         return Some(*work);
     }
     pass.progress.blob_done();
+    if !matches!(end.outcome, ReadOutcome::Complete) {
+        pass.outstanding.give_up(end.blob);
+    }
     let blob = end.version.name;
     match end.outcome {
         ReadOutcome::Complete => {

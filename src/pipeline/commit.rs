@@ -1,20 +1,34 @@
 //! Turns receipts, in whatever order they come, into positions that move in order, and seals hours. The one owner of
 //! the tracker and of the frontiers.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    time::Duration,
+};
 
-use tokio::sync::mpsc;
-use tracing::debug;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{debug, error, info, warn};
 
 use super::{Lane, Pass, PassError, deliver::Receipt};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
     model::{ETag, Hour, HourlyBlob},
+    retry::Backoff,
     store::{Commit, PositionChange},
+    telemetry::chain,
 };
 
 /// At most this many receipts share one commit: each commit waits for the disk once, whatever its size.
 const RECEIPTS_PER_COMMIT: usize = 64;
+
+/// First pause before a commit for which there was no room is tried again,
+const STORE_AGAIN_FIRST: Duration = Duration::from_millis(250);
+
+/// and the longest: soon after there is room again, all goes on.
+const STORE_AGAIN_LAST: Duration = Duration::from_secs(5);
+
+/// What is sent while nothing can be stored is sent again after a restart: after this long no more is.
+const PAUSE_SENDING_AFTER: Duration = Duration::from_secs(30);
 
 /// What discovery tells about hours.
 #[derive(Debug)]
@@ -40,6 +54,8 @@ pub(super) struct Committed {
     pub(super) events: u64,
     pub(super) quarantined: u64,
     pub(super) hours_sealed: u64,
+    /// Whether reading was stopped because the quarantine is full.
+    pub(super) quarantine_full: bool,
     pub(super) failed: Option<PassError>,
 }
 
@@ -152,8 +168,12 @@ impl Committer<'_> {
             rejected: Vec::new(),
             frontiers: Vec::new(),
         };
+        let mut ended = Vec::new();
         for (blob, advance) in advances {
-            self.note_end(&blob, &advance);
+            if advance.last {
+                self.note_end(&blob, &advance);
+                ended.push(blob.clone());
+            }
             commit.rejected.extend(advance.rejected.into_iter().map(|rejected| (blob.clone(), rejected)));
             if let (from, Some(to)) = (advance.from, advance.to) {
                 commit.positions.push(PositionChange { blob, from, to });
@@ -169,8 +189,12 @@ impl Committer<'_> {
         let n_rejected = u64::try_from(commit.rejected.len()).unwrap_or(u64::MAX);
         let reasons: Vec<_> = commit.rejected.iter().map(|(_, rejected)| rejected.reason).collect();
         if !commit.positions.is_empty() || !commit.frontiers.is_empty() || n_rejected > 0 {
-            self.lane.state.commit(commit).await?;
+            self.store(commit).await?;
             self.lane.metrics.progress.commits.inc();
+        }
+        for blob in ended {
+            self.pass.progress.acknowledged(blob.hour());
+            self.pass.outstanding.done(&blob);
         }
         for reason in reasons {
             self.lane.metrics.progress.quarantined(reason, 1);
@@ -178,18 +202,59 @@ impl Committer<'_> {
         self.lane.metrics.progress.events_delivered.inc_by(events);
         self.committed.events = self.committed.events.saturating_add(events);
         self.committed.quarantined = self.committed.quarantined.saturating_add(n_rejected);
+        if n_rejected > 0 {
+            self.look_at_quarantine().await?;
+        }
+        Ok(())
+    }
+
+    /// Stores a commit. Where there is no room for it, tries again until there is; what is acknowledged waits meanwhile,
+    /// and after a while nothing more is sent.
+    async fn store(&self, commit: Commit) -> Result<(), PassError> {
+        let began = Instant::now();
+        let mut backoff = Backoff::new(STORE_AGAIN_FIRST, STORE_AGAIN_LAST);
+        loop {
+            let Err(error) = self.lane.state.commit(commit.clone()).await else { break };
+            let failed_for = began.elapsed();
+            let is_too_late = self.lane.limits.store_deadline.is_some_and(|deadline| failed_for >= deadline);
+            if !error.is_transient() || is_too_late {
+                return Err(error.into());
+            }
+            let pause = backoff.next(fastrand::f64);
+            warn!(
+                error = %chain(&error), failed_for_seconds = failed_for.as_secs(),
+                "what is delivered cannot be stored: make room in the state directory; trying again",
+            );
+            if failed_for >= PAUSE_SENDING_AFTER && !self.pass.sending_paused.send_replace(true) {
+                error!("nothing more is sent until what is delivered can be stored");
+                self.lane.store_health.not_ready(&chain(&error).to_string());
+            }
+            tokio::select! {
+                () = self.pass.stopping.delivering.cancelled() => return Err(error.into()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        if self.pass.sending_paused.send_replace(false) {
+            info!("what is delivered can be stored again: sending goes on");
+            self.lane.store_health.ready();
+        }
+        Ok(())
+    }
+
+    /// Stops reading where the quarantine is full. What is under way is still delivered.
+    async fn look_at_quarantine(&mut self) -> Result<(), PassError> {
+        let usage = self.lane.state.quarantine_usage().await?;
+        if usage.bytes >= self.lane.limits.quarantine_bytes {
+            self.committed.quarantine_full = true;
+            self.pass.stopping.reading.cancel();
+        }
         Ok(())
     }
 
     /// Seals a blob's hour if the blob was the last one that the hour waited for.
     fn note_end(&mut self, blob: &HourlyBlob, advance: &Advance) {
-        // A step that stands still has the end of the version before, not of the one that is being read.
-        if advance.from == advance.to {
-            return;
-        }
-        let Some(seen) = advance.to.as_ref().and_then(|position| position.seen.as_ref()) else { return };
         self.tracker.forget(blob);
-        self.pass.progress.acknowledged(blob.hour());
+        let Some(seen) = advance.to.as_ref().and_then(|position| position.seen.as_ref()) else { return };
         if seen.tail == TailState::Incomplete {
             return;
         }
@@ -220,6 +285,7 @@ fn merge(advances: &mut BTreeMap<HourlyBlob, Advance>, advance: Advance) {
     match advances.get_mut(&advance.blob) {
         Some(earlier) => {
             earlier.to = advance.to;
+            earlier.last |= advance.last;
             earlier.rejected.extend(advance.rejected);
         }
         None => {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::{
-    Lane,
+    Lane, Pass,
     commit::Found,
     discover::{Counts, Memory, Stop, Work, say_gone},
     listing::Listing,
@@ -22,8 +22,8 @@ pub(super) async fn compare(
     lane: &Lane,
     memory: &mut Memory,
     counts: &mut Counts,
-    root: &str,
-    hour: Hour,
+    pass: &Pass,
+    (root, hour): (&str, Hour),
     listing: Listing,
 ) -> Result<(Found, Vec<Work>), Stop> {
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
@@ -58,6 +58,11 @@ pub(super) async fn compare(
         }
         if memory.held.remove(&version.name).is_some() && !is_held {
             warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
+        }
+        if !pass.outstanding.take(&blob) {
+            // Its position is about to move: what is new in it comes after that.
+            sealable = false;
+            continue;
         }
         works.push(Work { blob, version, position, sealing });
     }

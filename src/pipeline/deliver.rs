@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Lane, PassError, Stopping, budget::Share};
+use super::{Lane, Pass, PassError, Stopping, budget::Share};
 use crate::{
     batch::Batch,
     checkpoint::Delta,
@@ -37,14 +37,19 @@ pub(super) async fn run(
     lane: &Arc<Lane>,
     mut batches: mpsc::Receiver<(Batch, Share)>,
     receipts: mpsc::Sender<Receipt>,
-    stopping: &Stopping,
+    pass: &Pass,
 ) -> Delivered {
+    let stopping = &pass.stopping;
+    let mut paused = pass.sending_paused.subscribe();
     let mut in_flight: JoinSet<(Batch, Share, Outcome)> = JoinSet::new();
     let mut delivered = Delivered::default();
     let mut open = true;
     while open || !in_flight.is_empty() {
+        let is_paused = *paused.borrow_and_update();
         let ended = tokio::select! {
-            batch = batches.recv(), if open && in_flight.len() < lane.delivery.max_in_flight => {
+            // The sender lives as long as the pass.
+            Ok(()) = paused.changed() => continue,
+            batch = batches.recv(), if open && !is_paused && in_flight.len() < lane.delivery.max_in_flight => {
                 match batch {
                     Some((batch, share)) => {
                         in_flight.spawn(deliver(Arc::clone(lane), batch, share, stopping.clone()));

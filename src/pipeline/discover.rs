@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tracing::warn;
 
 use super::{
@@ -18,6 +21,8 @@ use super::{
 use crate::{
     checkpoint::{Frontier, Position},
     model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob},
+    storage::StorageErrorKind,
+    telemetry::chain,
 };
 
 /// The roots are learned again this often: a new flow log's first hour is open for longer than this.
@@ -59,6 +64,8 @@ pub struct Memory {
     /// Whether what is not delivered is in danger; `None` before the first pass, or where nobody says how long blobs
     /// are kept.
     pub(super) retention: Option<RetentionAlarm>,
+    /// Whether an earlier pass stopped because the quarantine was full.
+    pub(super) quarantine_full: bool,
 }
 
 impl Memory {
@@ -95,7 +102,6 @@ pub(super) async fn run(
     let mut counts = Counts::default();
     let outlet = Outlet { found, work, pass };
     let result = discover(lane, memory, &mut lister, &mut counts, &outlet).await;
-    pass.progress.all_found();
     counts.list_calls = lister.calls;
     if let Some(date) = lister.date {
         memory.server_clock = Some((date, Instant::now()));
@@ -126,7 +132,7 @@ impl From<ListingError> for Stop {
 pub(super) struct Outlet<'a> {
     found: mpsc::Sender<Found>,
     work: mpsc::Sender<Work>,
-    pass: &'a Pass,
+    pub(super) pass: &'a Pass,
 }
 
 impl Outlet<'_> {
@@ -158,6 +164,8 @@ impl Outlet<'_> {
     }
 }
 
+/// Finds everything once. Where delivering takes longer than a poll, what can still grow is listed again at each poll,
+/// so that nothing waits for an intake to be seen.
 async fn discover(
     lane: &Lane,
     memory: &mut Memory,
@@ -165,9 +173,48 @@ async fn discover(
     counts: &mut Counts,
     outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
+    let began = Instant::now();
     let stored =
         lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
     let mut frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
+    let mut polls = lane.rules.list_again_every.map(|interval| {
+        let mut polls = tokio::time::interval_at(began + interval, interval);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        polls
+    });
+    let found_all = discover_everything(lane, memory, lister, counts, outlet, &mut frontiers).await;
+    outlet.pass.progress.all_found();
+    found_all?;
+    let Some(polls) = &mut polls else { return Ok(()) };
+    loop {
+        tokio::select! {
+            biased;
+            () = outlet.pass.stopping.reading.cancelled() => return Err(Stop::Cancelled),
+            () = outlet.pass.outstanding.empty() => return Ok(()),
+            _ = polls.tick() => {}
+        }
+        if let Some(now) = learn_roots(memory, lister, counts).await? {
+            let first_open = plan::first_open_hour(now, lane.rules.seal_after);
+            let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
+            // A root that is new waits for the next pass.
+            for (root, frontier) in frontiers.iter().filter(|(root, _)| memory.roots.contains_key(*root)) {
+                for hour in
+                    frontier.unsealed_through(Hour::containing(now)).filter(|hour| *hour >= first_open)
+                {
+                    to_list.entry(hour).or_default().push(root);
+                }
+            }
+            list_hours(lane, memory, lister, counts, outlet, to_list).await?;
+        }
+    }
+}
+
+/// Learns the roots where that is due. Returns the storage server's clock.
+async fn learn_roots(
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    counts: &mut Counts,
+) -> Result<Option<DateTime<Utc>>, Stop> {
     // Where nothing is known yet, the walk is one call.
     let is_due = |learned: Instant| memory.roots.is_empty() || learned.elapsed() >= ROOT_WALK_EVERY;
     if memory.roots_learned.is_none_or(is_due) {
@@ -180,8 +227,18 @@ async fn discover(
         memory.server_clock = lister.date.map(|date| (date, Instant::now()));
     }
     counts.roots = u64::try_from(memory.roots.len()).unwrap_or(u64::MAX);
-    let Some(now) = memory.server_now() else { return Ok(()) };
+    Ok(memory.server_now())
+}
 
+async fn discover_everything(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
+    frontiers: &mut HashMap<String, Frontier>,
+) -> Result<(), Stop> {
+    let Some(now) = learn_roots(memory, lister, counts).await? else { return Ok(()) };
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
     for root in &roots {
@@ -193,22 +250,47 @@ async fn discover(
             frontiers.insert(root.clone(), frontier);
         }
     }
+    list_hours(lane, memory, lister, counts, outlet, to_list).await?;
+    for root in &roots {
+        if let Some(frontier) = frontiers.get(root) {
+            sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
+            sweep::prune(lane, memory, lister, (root, frontier), now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lists hours of roots, oldest first. An hour whose listing makes no sense does not keep the others waiting: it stays
+/// unsealed, and the first such failure is the result.
+async fn list_hours(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
+    to_list: BTreeMap<Hour, Vec<&str>>,
+) -> Result<(), Stop> {
+    let mut failed = None;
     for (hour, roots) in to_list {
         let mut works = Vec::with_capacity(roots.len());
         for root in roots {
-            let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
-            let (hour_found, found_works) = compare(lane, memory, counts, root, hour, listing).await?;
+            let listing = match lister.list(&format!("{root}/{}", hour.prefix()), None).await {
+                Ok(listing) => listing,
+                Err(ListingError::Storage(error)) if matches!(error.kind, StorageErrorKind::Other(_)) => {
+                    warn!(root, %hour, error = %chain(&error), "an hour could not be listed; the others go on");
+                    failed.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (hour_found, found_works) =
+                compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
             outlet.tell(hour_found).await?;
             works.push(found_works);
         }
         outlet.hand_over_in_turn(works).await?;
     }
-    for root in &roots {
-        if let Some(frontier) = frontiers.get(root) {
-            sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
-        }
-    }
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(Stop::Failed(PassError::Storage(error))))
 }
 
 /// The hours of a root to list now, with its frontier. Sends the frontier where it is new or where a walk moved it.

@@ -23,6 +23,7 @@ mod discover;
 pub mod filter;
 mod gunzip;
 mod listing;
+mod outstanding;
 mod plan;
 mod progress;
 mod read;
@@ -31,11 +32,11 @@ mod report;
 pub mod shared;
 pub mod state;
 mod sweep;
-mod watch;
+mod watch_pass;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -46,7 +47,7 @@ use crate::{
     model::Scope,
     storage::{BlobStore, StorageError},
     store::{FirstHour, StoreError},
-    telemetry::{labels::Poll, metrics::LaneMetrics},
+    telemetry::{health::Component, labels::Poll, metrics::LaneMetrics},
 };
 
 pub use budget::Budget;
@@ -55,9 +56,10 @@ pub use report::PassReport;
 
 use discover::say_gone;
 use filter::BlobFilter;
+use outstanding::Outstanding;
 use progress::Progress;
 use state::StateHandle;
-use watch::Watch;
+use watch_pass::Watch;
 
 /// Works wait here while every reader is busy, so that the whole of a backlog of this many blobs is known, and its end
 /// can be foretold, while its first blobs are read. One takes about 300 bytes.
@@ -103,6 +105,8 @@ pub struct Lane {
     pub delivery: DeliveryRules,
     /// Where everything is counted.
     pub metrics: LaneMetrics,
+    /// Whether the state can be stored, and the quarantine has room.
+    pub store_health: Component,
 }
 
 /// Limits of reading.
@@ -112,6 +116,10 @@ pub struct ReadLimits {
     pub parallel_blobs: usize,
     /// Largest record, bytes.
     pub record_bytes: usize,
+    /// When the quarantine is full, bytes.
+    pub quarantine_bytes: u64,
+    /// How long a commit is tried for which there is no room; `None`: without end.
+    pub store_deadline: Option<Duration>,
 }
 
 /// When hours are over; see `Sealed` in the documentation of the settings.
@@ -121,6 +129,9 @@ pub struct SourceRules {
     pub seal_after: Duration,
     /// Sealed hours younger than this are listed again in turn.
     pub revisit: Duration,
+    /// Where a pass takes longer than this, what can still grow is listed again; `None`: a pass is over what there was
+    /// when it began.
+    pub list_again_every: Option<Duration>,
     /// How long the account keeps blobs, where that is known.
     pub retention: Option<Duration>,
 }
@@ -141,6 +152,9 @@ pub struct DeliveryRules {
 struct Pass {
     stopping: Stopping,
     progress: Progress,
+    outstanding: Outstanding,
+    /// Whether nothing may be sent, because what is acknowledged cannot be stored.
+    sending_paused: watch::Sender<bool>,
 }
 
 /// How a pass is stopped.
@@ -195,8 +209,21 @@ impl PassError {
 
 /// One pass over everything new in a lane's container: read, deliver, commit.
 pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping) -> PassReport {
+    if memory.quarantine_full {
+        // It became full in an earlier pass: nothing is read until somebody has made room.
+        match lane.state.quarantine_usage().await {
+            Ok(usage) if usage.bytes >= lane.limits.quarantine_bytes => {
+                return PassReport { quarantine_full: true, ..PassReport::default() };
+            }
+            Ok(_) => {
+                memory.quarantine_full = false;
+                lane.store_health.ready();
+            }
+            Err(error) => return PassReport { errors: vec![error.into()], ..PassReport::default() },
+        }
+    }
     let mut watch = Watch::begin(lane, memory);
-    let pass = Arc::new(Pass { stopping: stopping.child(), progress: Progress::default() });
+    let pass = Arc::new(Pass { stopping: stopping.child(), ..Pass::default() });
     let (found_sender, found) = mpsc::channel(FOUND_QUEUED);
     let (work_sender, works) = mpsc::channel(WORKS_QUEUED);
     let (run_sender, runs) = mpsc::channel(RUNS_QUEUED);
@@ -208,7 +235,7 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
             discover::run(lane, memory, found_sender, work_sender, &pass),
             collect::run(lane, works, run_sender, &pass),
             assemble::run(lane, runs, batch_sender),
-            deliver::run(lane, batches, receipt_sender, &pass.stopping),
+            deliver::run(lane, batches, receipt_sender, &pass),
             commit::run(lane, found, receipts, &pass),
         )
     };
@@ -217,6 +244,7 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
         never = watch.go_on(&pass.progress) => match never {},
     };
     watch.end(memory, &pass.progress);
+    memory.quarantine_full = committed.quarantine_full;
     for (name, etag) in &collected.held {
         memory.held.insert(name.clone(), etag.clone());
     }

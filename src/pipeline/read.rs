@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{
     Lane, Pass,
-    assemble::bytes_in_memory,
+    assemble::{Handed, bytes_in_memory},
     budget::Share,
     discover::Work,
     gunzip::{Gunzip, STEP_BYTES, Skip, Skipped, Unzipped, is_gzip},
@@ -39,7 +39,7 @@ const CHANGES_FOLLOWED: u32 = 3;
 pub(super) async fn read_blob(
     lane: Arc<Lane>,
     work: Work,
-    runs: mpsc::Sender<(Run, Share)>,
+    runs: mpsc::Sender<Handed>,
     pass: Arc<Pass>,
 ) -> ReadEnd {
     let mut encoder = Encoder::new(lane.delivery.format, lane.storage.origin(), work.blob.name());
@@ -69,13 +69,13 @@ pub(super) async fn read_blob(
         Ok(()) => outcome,
         Err(ended) => ended,
     };
-    ReadEnd { version: reader.work.version, counts: reader.counts, outcome }
+    ReadEnd { blob: reader.work.blob, version: reader.work.version, counts: reader.counts, outcome }
 }
 
 struct Reader {
     lane: Arc<Lane>,
     work: Work,
-    runs: mpsc::Sender<(Run, Share)>,
+    runs: mpsc::Sender<Handed>,
     pass: Arc<Pass>,
     /// The memory of the buffers.
     share: Share,
@@ -426,7 +426,7 @@ impl Reader {
         }
         let blob = self.work.blob.clone();
         let run = Run { blob, events: pending.events, from, to, rejected: pending.rejected, last };
-        self.runs.send((run, share)).await.map_err(|_| ReadOutcome::Stopped)
+        self.runs.send(Handed::Run(Box::new(run), share)).await.map_err(|_| ReadOutcome::Stopped)
     }
 
     async fn fetch(&mut self, from: u64, to: u64) -> Result<bytes::Bytes, Ended> {

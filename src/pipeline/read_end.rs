@@ -5,7 +5,7 @@ use crate::{
     batch::EncodedEvents,
     checkpoint::Position,
     flowlog::Damage,
-    model::{BlobVersion, Rejected},
+    model::{BlobVersion, HourlyBlob, Rejected},
     storage::StorageError,
 };
 
@@ -15,6 +15,7 @@ pub(super) const RUN_BYTES: usize = 256 * 1024;
 /// How the reading of a blob ended.
 #[derive(Debug)]
 pub(super) struct ReadEnd {
+    pub(super) blob: HourlyBlob,
     /// The version that was read last.
     pub(super) version: BlobVersion,
     pub(super) counts: ReadCounts,

@@ -41,6 +41,8 @@ pub struct PassReport {
     pub newest_change: Option<DateTime<Utc>>,
     /// The storage server's clock, where it answered.
     pub server_now: Option<DateTime<Utc>>,
+    /// Whether nothing is read because the quarantine is full.
+    pub quarantine_full: bool,
     /// Why batches were given up, where some were.
     pub abandoned: Option<String>,
     /// What ended the pass early.
@@ -73,6 +75,7 @@ impl PassReport {
             roots: found.roots,
             newest_change: found.newest_change,
             server_now: now,
+            quarantine_full: committed.quarantine_full,
             abandoned: delivered.abandoned,
             errors: [discovered.err(), collected.error, delivered.failed, committed.failed]
                 .into_iter()
@@ -85,6 +88,6 @@ impl PassReport {
     /// would not get further.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.errors.is_empty() && self.abandoned.is_none() && self.failed == 0
+        self.errors.is_empty() && self.abandoned.is_none() && self.failed == 0 && !self.quarantine_full
     }
 }

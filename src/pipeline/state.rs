@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Scope},
-    store::{Commit, FirstHour, StateStore, StoreError},
+    store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
     telemetry::metrics::StoreMetrics,
 };
 
@@ -29,6 +29,10 @@ enum Request {
     FirstHour(Scope, FirstHour, oneshot::Sender<Result<FirstHour, StoreError>>),
     Frontiers(Scope, oneshot::Sender<Result<Vec<(String, Frontier)>, StoreError>>),
     Positions(Scope, String, Hour, oneshot::Sender<Result<Vec<(HourlyBlob, Position)>, StoreError>>),
+    QuarantineUsage(oneshot::Sender<Result<QuarantineUsage, StoreError>>),
+    Scopes(oneshot::Sender<Result<Vec<Scope>, StoreError>>),
+    StoredDay(Scope, String, Option<Hour>, oneshot::Sender<Result<Option<Hour>, StoreError>>),
+    Prune(Scope, String, Hour, Vec<HourlyBlob>, oneshot::Sender<Result<Pruned, StoreError>>),
     Commit(Box<Commit>, oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -49,6 +53,14 @@ fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mps
             Request::Frontiers(scope, answer) => answer.send(store.frontiers(&scope)).map_err(drop),
             Request::Positions(scope, root, hour, answer) => {
                 answer.send(store.positions(&scope, &root, hour)).map_err(drop)
+            }
+            Request::QuarantineUsage(answer) => answer.send(store.quarantine_usage()).map_err(drop),
+            Request::Scopes(answer) => answer.send(store.scopes()).map_err(drop),
+            Request::StoredDay(scope, root, after, answer) => {
+                answer.send(store.stored_day(&scope, &root, after)).map_err(drop)
+            }
+            Request::Prune(scope, root, day, present, answer) => {
+                answer.send(store.prune(&scope, &root, day, &present)).map_err(drop)
             }
             Request::Commit(commit, answer) => {
                 let started = Instant::now();
@@ -91,6 +103,49 @@ impl StateHandle {
         hour: Hour,
     ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
         self.ask(|answer| Request::Positions(scope, root, hour, answer)).await
+    }
+
+    /// See [`StateStore::quarantine_usage`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn quarantine_usage(&self) -> Result<QuarantineUsage, StoreError> {
+        self.ask(Request::QuarantineUsage).await
+    }
+
+    /// See [`StateStore::scopes`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn scopes(&self) -> Result<Vec<Scope>, StoreError> {
+        self.ask(Request::Scopes).await
+    }
+
+    /// See [`StateStore::stored_day`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn stored_day(
+        &self,
+        scope: Scope,
+        root: String,
+        after: Option<Hour>,
+    ) -> Result<Option<Hour>, StoreError> {
+        self.ask(|answer| Request::StoredDay(scope, root, after, answer)).await
+    }
+
+    /// See [`StateStore::prune`].
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn prune(
+        &self,
+        scope: Scope,
+        root: String,
+        day: Hour,
+        present: Vec<HourlyBlob>,
+    ) -> Result<Pruned, StoreError> {
+        self.ask(|answer| Request::Prune(scope, root, day, present, answer)).await
     }
 
     /// See [`StateStore::commit`].

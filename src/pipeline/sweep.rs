@@ -1,7 +1,10 @@
 //! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use tracing::warn;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::{
     Lane,
@@ -11,14 +14,24 @@ use super::{
     listing::Lister,
     plan,
 };
-use crate::{checkpoint::Frontier, model::Hour, store::FirstHour};
+use crate::{
+    checkpoint::Frontier,
+    flowlog::path,
+    model::Hour,
+    store::{FirstHour, StoreError},
+};
 
 /// How far the turns of one root are.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     /// The sealed hour that was listed again last.
     revisited: Option<Hour>,
+    /// When positions were pruned last, and of which day.
+    pruned: Option<(Instant, Hour)>,
 }
+
+/// One day of a root is pruned this often: a month of days comes round in little more than a day.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Lists one sealed hour of a root again, the next one in turn. An hour with something new in it is unsealed, and so is
 /// one hour like any other until it is sealed anew.
@@ -40,7 +53,7 @@ pub(super) async fn revisit(
     if let Some(sweep) = memory.roots.get_mut(root) {
         sweep.revisited = Some(hour);
     }
-    let (found, works) = compare(lane, memory, counts, root, hour, listing).await?;
+    let (found, works) = compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
     if works.is_empty() {
         return Ok(());
     }
@@ -48,6 +61,48 @@ pub(super) async fn revisit(
     outlet.tell(Found::Reopened { root: root.to_owned(), hour }).await?;
     outlet.tell(found).await?;
     outlet.hand_over_in_turn(vec![works]).await
+}
+
+/// Forgets positions of blobs that are gone: of one day of a root, the next one in turn. Only a complete listing of the
+/// whole day tells what is gone.
+pub(super) async fn prune(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    (root, frontier): (&str, &Frontier),
+    now: DateTime<Utc>,
+) -> Result<(), Stop> {
+    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(()) };
+    if !is_prune_due(root, sweep.pruned.map(|(at, _)| at.elapsed()), now) {
+        return Ok(());
+    }
+    let failed = |error: StoreError| Stop::Failed(error.into());
+    let (scope, state) = (&lane.scope, &lane.state);
+    let day_after = |after| state.stored_day(scope.clone(), root.to_owned(), after);
+    let Some(oldest) = day_after(None).await.map_err(failed)? else { return Ok(()) };
+    let last = sweep.pruned.map(|(_, day)| day).or_else(|| anywhere(oldest, Hour::containing(now), now));
+    let day = day_after(last).await.map_err(failed)?.unwrap_or(oldest);
+    sweep.pruned = Some((Instant::now(), day));
+    if !frontier.is_sealed(day) {
+        return Ok(());
+    }
+    let listing = lister.list(&format!("{root}/{}", day.day_prefix()), None).await?;
+    let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name)).collect();
+    let pruned = state.prune(scope.clone(), root.to_owned(), day, present).await.map_err(failed)?;
+    lane.metrics.progress.positions_pruned.inc_by(pruned.blobs);
+    if pruned.blobs > 0 {
+        debug!(root, %day, positions = pruned.blobs, unfinished = pruned.unfinished, "positions of blobs that are gone were forgotten");
+    }
+    Ok(())
+}
+
+/// Whether it is a root's turn. A process that remembers no turn takes it in one minute of the hour: single passes
+/// remember nothing, and would take it each time.
+fn is_prune_due(root: &str, elapsed: Option<Duration>, now: DateTime<Utc>) -> bool {
+    match elapsed {
+        Some(elapsed) => elapsed >= PRUNE_EVERY,
+        None => usize::try_from(now.minute()) == Ok(root.len() % 60),
+    }
 }
 
 /// The oldest hour that is young enough, and not before the first hour of all.

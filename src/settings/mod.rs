@@ -91,6 +91,17 @@ pub enum Storage {
     Directory(directory::Config),
 }
 
+impl Storage {
+    /// The account, as it enters positions.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match self {
+            Self::Azure(config) => &config.account,
+            Self::Directory(config) => &config.account,
+        }
+    }
+}
+
 /// Where reading starts at a scope's first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {

@@ -51,6 +51,18 @@ pub trait StateStore: Send + fmt::Debug {
     /// As [`StoreError`] says.
     fn quarantine_usage(&mut self) -> Result<QuarantineUsage, StoreError>;
 
+    /// The first day of a root that has positions: after the day of `after`, where one is given. Returns the day's first
+    /// hour.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    fn stored_day(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        after: Option<Hour>,
+    ) -> Result<Option<Hour>, StoreError>;
+
     /// Forgets the positions in sealed hours of a day whose blobs are not in `present`: what a complete listing of that
     /// day showed, taken after the hours were sealed. Positions in unsealed hours stay.
     ///

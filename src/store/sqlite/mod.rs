@@ -244,6 +244,19 @@ impl StateStore for SqliteStore {
         Ok(usage)
     }
 
+    fn stored_day(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        after: Option<Hour>,
+    ) -> Result<Option<Hour>, StoreError> {
+        let read = || -> Result<Option<Hour>, RowError> {
+            let Some(ids) = names::find_scope(&self.connection, scope)? else { return Ok(None) };
+            positions::stored_day(&self.connection, ids, root, after)
+        };
+        read().map_err(|error| self.error("look for stored days", error))
+    }
+
     fn prune(
         &mut self,
         scope: &Scope,

@@ -191,6 +191,21 @@ pub(super) fn change(
 }
 
 /// Deletes the positions of a day's sealed hours that `present` lacks.
+pub(super) fn stored_day(
+    connection: &Connection,
+    ids: ScopeIds,
+    root: &str,
+    after: Option<Hour>,
+) -> Result<Option<Hour>, RowError> {
+    let Some(root_id) = find_root(connection, ids.source, root)? else { return Ok(None) };
+    let from = after.map_or(i64::MIN, |hour| hour.day().number().saturating_add(24));
+    let first: Option<i64> = connection
+        .prepare_cached("SELECT min(hour) FROM position WHERE intake = ?1 AND root = ?2 AND hour >= ?3")?
+        .query_row((ids.intake, root_id, from), |row| row.get(0))?;
+    Ok(first.map(|hour| Hour::from_number(hour).day()))
+}
+
+/// See [`crate::store::StateStore::prune`].
 pub(super) fn prune(
     connection: &Connection,
     scope: &Scope,

@@ -86,6 +86,18 @@ impl StateStore for MemoryStore {
         Ok(usage)
     }
 
+    fn stored_day(
+        &mut self,
+        scope: &Scope,
+        root: &str,
+        after: Option<Hour>,
+    ) -> Result<Option<Hour>, StoreError> {
+        let scopes = self.0.lock().unwrap();
+        let Some(state) = scopes.get(scope) else { return Ok(None) };
+        let days = state.positions.keys().filter(|blob| blob.root() == root).map(|blob| blob.hour().day());
+        Ok(days.filter(|day| after.is_none_or(|after| *day > after.day())).min())
+    }
+
     fn prune(
         &mut self,
         scope: &Scope,
