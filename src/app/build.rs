@@ -13,6 +13,7 @@ use crate::{
     pipeline::{Budget, DeliveryRules},
     settings::{self, Sink, Storage},
     storage::{Account, azure::AzureAccount, directory::Directory},
+    telemetry::metrics::Counter,
 };
 
 /// One intake, for every container that is sent to it.
@@ -35,9 +36,9 @@ impl IntakeUnit {
         let health = signs.health.component(&format!("intake {}", settings.name));
         let metrics = signs.metrics.intake(&settings.name);
         Ok(Self {
-            intake: intake(&settings.sink)?,
-            driver: Arc::new(driver(&settings).observed(metrics, health)),
-            budget: Budget::new(memory_bytes),
+            intake: intake(&settings.sink, metrics.bytes_sent.clone())?,
+            driver: Arc::new(driver(&settings).observed(metrics.clone(), health)),
+            budget: Budget::new(memory_bytes).observed(metrics.memory_used_bytes.clone()),
             delivery: DeliveryRules {
                 format: settings.event_format,
                 batch: settings.batch,
@@ -61,14 +62,15 @@ pub(crate) fn account(source: &settings::Source) -> Result<Arc<dyn Account>, App
     })
 }
 
-/// The receiving end of an intake.
+/// The receiving end of an intake, and where the bytes of its requests are counted.
 ///
 /// # Errors
 /// [`AppError::Setup`] where its client cannot be set up.
-pub(crate) fn intake(sink: &Sink) -> Result<Arc<dyn Intake>, AppError> {
+pub(crate) fn intake(sink: &Sink, bytes_sent: Counter) -> Result<Arc<dyn Intake>, AppError> {
     Ok(match sink {
         Sink::Http(config) => {
-            Arc::new(HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?)
+            let intake = HttpIntake::new(config.clone()).map_err(|error| AppError::Setup(error.into()))?;
+            Arc::new(intake.counting(bytes_sent))
         }
         Sink::Stdout => Arc::new(StdoutIntake),
     })

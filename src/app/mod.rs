@@ -115,7 +115,9 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
         .collect::<Result<Vec<_>, _>>()?;
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
-    let (state, state_owner) = state::start(Box::new(store), signs.metrics.store());
+    let store_metrics = signs.metrics.store();
+    store_metrics.quarantine_limit_bytes.set_count(limits.quarantine);
+    let (state, state_owner) = state::start(Box::new(store), store_metrics);
     signs.health.component(STORE).ready();
     report_unconfigured(&state, &sources, &intakes).await?;
 

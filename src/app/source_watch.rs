@@ -40,6 +40,9 @@ impl SourceWatch {
                 self.metrics.storage_failed(trouble(&error.kind));
             }
         }
+        for kind in &report.read_failures {
+            self.metrics.storage_failed(trouble(kind));
+        }
         self.newest_change = self.newest_change.max(report.newest_change);
         let Some(now) = report.server_now.filter(|_| report.errors.is_empty()) else { return };
         self.metrics.roots.set_count(report.roots);

@@ -32,7 +32,7 @@ use crate::{
         StoreError,
         sqlite::{QuarantineEntry, QuarantineFilter, SqliteStore},
     },
-    telemetry,
+    telemetry::{self, metrics::Counter},
 };
 
 /// So many different reasons are told; where everything is damaged in another way, more would tell nobody anything.
@@ -135,7 +135,8 @@ impl Replay<'_> {
         runtime: &Runtime,
         ids: &[i64],
     ) -> Result<(), Failure> {
-        let intake = build::intake(&of.sink).map_err(|error| Failure::new(Exit::CannotStart, error))?;
+        let intake = build::intake(&of.sink, Counter::default())
+            .map_err(|error| Failure::new(Exit::CannotStart, error))?;
         let driver = build::driver(of);
         let mut sender = Sender {
             settings,

@@ -16,7 +16,7 @@ use crate::{
     batch::EncodedEvents,
     http::{self, HttpError, HttpErrorKind, SetupError},
     model::Secret,
-    telemetry::chain,
+    telemetry::{chain, metrics::Counter},
 };
 
 /// Level 3 costs 1.6 times what level 1 does and makes bodies a third smaller.
@@ -147,6 +147,7 @@ pub struct HttpIntake {
     protocol: Arc<dyn Protocol>,
     client: http::Client,
     compression: Compression,
+    bytes_sent: Counter,
 }
 
 impl HttpIntake {
@@ -166,7 +167,14 @@ impl HttpIntake {
                     .map_err(IntakeSetupError::Request)?,
             ),
         };
-        Ok(Self { protocol, client, compression })
+        Ok(Self { protocol, client, compression, bytes_sent: Counter::default() })
+    }
+
+    /// Counts the bytes of request bodies, as they are sent.
+    #[must_use]
+    pub fn counting(mut self, bytes_sent: Counter) -> Self {
+        self.bytes_sent = bytes_sent;
+        self
     }
 
     async fn body(&self, events: &EncodedEvents) -> Result<Vec<u8>, Verdict> {
@@ -192,6 +200,7 @@ impl HttpIntake {
         if self.compression == Compression::Gzip {
             builder = builder.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        self.bytes_sent.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
         let request = builder.body(Bytes::from(body)).map_err(|error| Verdict::Blocked {
             reason: format!("the request cannot be made: {error}; check `url` and `headers`"),
         })?;

@@ -4,12 +4,11 @@
 //! a part is for reading, half for what is encoded: encoded bytes leave without needing any of the readers' bytes, so
 //! the two never wait for each other.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::telemetry::metrics::Gauge;
 
 /// Bytes are counted in units of this size: a semaphore's single request has 32 bits.
 const UNIT_BYTES: usize = 1024;
@@ -19,13 +18,28 @@ const UNIT_BYTES: usize = 1024;
 pub struct Budget {
     reading: Pool,
     encoded: Pool,
+    gauge: Option<Gauge>,
 }
 
 impl Budget {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { reading: Pool::new(bytes / 2), encoded: Pool::new(bytes / 2) }
+        Self { reading: Pool::new(bytes / 2), encoded: Pool::new(bytes / 2), gauge: None }
+    }
+
+    /// Shows in a gauge what is taken, whenever [`Self::show`] is called.
+    #[must_use]
+    pub fn observed(mut self, gauge: Gauge) -> Self {
+        self.gauge = Some(gauge);
+        self
+    }
+
+    /// Shows what is taken now.
+    pub(super) fn show(&self) {
+        if let Some(gauge) = &self.gauge {
+            gauge.set_count(u64::try_from(self.used_bytes()).unwrap_or(u64::MAX));
+        }
     }
 
     /// For the buffers of readers.
@@ -38,9 +52,7 @@ impl Budget {
         &self.encoded
     }
 
-    /// Bytes taken now.
-    #[must_use]
-    pub fn used_bytes(&self) -> usize {
+    fn used_bytes(&self) -> usize {
         self.reading.used_bytes().saturating_add(self.encoded.used_bytes())
     }
 }
@@ -50,8 +62,6 @@ impl Budget {
 pub(super) struct Pool {
     units: Arc<Semaphore>,
     total: usize,
-    /// How many requests had to wait.
-    waits: Arc<AtomicU64>,
 }
 
 /// Bytes that are taken from a pool until this is dropped.
@@ -63,7 +73,7 @@ pub(super) struct Share {
 impl Pool {
     fn new(bytes: usize) -> Self {
         let total = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(total)), total, waits: Arc::default() }
+        Self { units: Arc::new(Semaphore::new(total)), total }
     }
 
     /// All of it, bytes.
@@ -77,7 +87,6 @@ impl Pool {
         if let Some(share) = self.try_units(units) {
             return share;
         }
-        self.waits.fetch_add(1, Ordering::Relaxed);
         // The semaphore is never closed; were it, nothing would be counted any more, and nothing would stop.
         Share { permit: Arc::clone(&self.units).acquire_many_owned(units).await.ok() }
     }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     model::{BlobName, ETag},
+    storage::StorageErrorKind,
     telemetry::chain,
 };
 
@@ -29,6 +30,7 @@ pub(super) struct Collected {
     /// were not.
     pub(super) gone: Vec<(BlobName, u64, Option<u64>)>,
     pub(super) failed: u64,
+    pub(super) failures: Vec<StorageErrorKind>,
     /// Why the last of the failed ones could not be read.
     pub(super) unread: Option<String>,
     /// The oldest Last-Modified among the blobs that were read.
@@ -75,6 +77,8 @@ pub(super) async fn run(
             Some(ended) = readers.join_next() => match ended {
                 Ok(end) => queue.returned.extend(note(&mut collected, lane, pass, end)),
                 Err(error) => {
+                    // Nobody will ever acknowledge its blob.
+                    cancelled.cancel();
                     collected.error.get_or_insert(error.into());
                 }
             },
@@ -171,6 +175,7 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
         }
         ReadOutcome::Failed(failure) => {
             let error = chain(&failure).to_string();
+            collected.failures.push(failure.kind.clone());
             warn!(%blob, error, "the blob could not be read; the next poll tries again");
             collected.unread = Some(error);
             metrics.blobs_failed.inc();

@@ -7,7 +7,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Lane, Pass, PassError,
@@ -27,6 +27,10 @@ use crate::{
 
 /// The roots are learned again this often: a new flow log's first hour is open for longer than this.
 const ROOT_WALK_EVERY: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// A pass whose events are delivered, only slowly, lists so often and then comes to its end: what is old is looked at
+/// once a pass, and hours are sealed then. While the intake takes nothing there is no such end.
+const ROUNDS_WHILE_DELIVERING: u64 = 10;
 
 /// A blob with something to read.
 #[derive(Debug, Clone)]
@@ -186,7 +190,10 @@ async fn discover(
     outlet.pass.progress.all_found();
     found_all?;
     let Some(polls) = &mut polls else { return Ok(()) };
-    loop {
+    for round in 1_u64.. {
+        if round > ROUNDS_WHILE_DELIVERING && lane.driver.last_failure().is_none() {
+            return Ok(());
+        }
         tokio::select! {
             biased;
             () = outlet.pass.stopping.reading.cancelled() => return Err(Stop::Cancelled),
@@ -205,8 +212,16 @@ async fn discover(
                 }
             }
             list_hours(lane, memory, lister, counts, outlet, to_list).await?;
+            let snapshot = outlet.pass.progress.snapshot();
+            info!(
+                origin = %lane.scope.origin, intake = lane.scope.intake,
+                backlog_blobs = snapshot.backlog_blobs(), backlog_bytes = snapshot.backlog_bytes(),
+                waits_for = lane.driver.last_failure(),
+                "listed again: the poll before is not delivered yet",
+            );
         }
     }
+    Ok(())
 }
 
 /// Learns the roots where that is due. Returns the storage server's clock.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{PassError, collect::Collected, commit::Committed, deliver::Delivered, discover::Counts};
+use crate::storage::StorageErrorKind;
 
 /// What one pass came to.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub struct PassReport {
     pub failed: u64,
     /// Why the last of them could not be.
     pub unread: Option<String>,
+    /// What reading failed of, each time.
+    pub read_failures: Vec<StorageErrorKind>,
     /// Hours sealed.
     pub hours_sealed: u64,
     /// Time from the oldest change that this pass acknowledged to now, by the storage server's clock.
@@ -70,6 +73,7 @@ impl PassReport {
             gone: found.gone,
             failed: collected.failed,
             unread: collected.unread,
+            read_failures: collected.failures,
             hours_sealed: committed.hours_sealed,
             lag: collected.oldest_change.and_then(lag),
             roots: found.roots,

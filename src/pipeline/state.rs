@@ -44,6 +44,7 @@ pub fn start(store: Box<dyn StateStore>, metrics: StoreMetrics) -> (StateHandle,
 }
 
 fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mpsc::Receiver<Request>) {
+    show_quarantine(store.as_mut(), metrics);
     while let Some(request) = requests.blocking_recv() {
         // Whoever asked may be gone because the process is stopping; its answer is of no use to anybody else.
         let _unasked = match request {
@@ -66,12 +67,25 @@ fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mps
                 let started = Instant::now();
                 let committed = store.commit(&commit);
                 match &committed {
-                    Ok(()) => metrics.committed(started.elapsed()),
+                    Ok(()) => {
+                        metrics.committed(started.elapsed());
+                        if !commit.rejected.is_empty() {
+                            show_quarantine(store.as_mut(), metrics);
+                        }
+                    }
                     Err(_) => metrics.commit_failed(),
                 }
                 answer.send(committed).map_err(drop)
             }
         };
+    }
+}
+
+/// Shows the size of the quarantine; where it cannot be known, shows none.
+fn show_quarantine(store: &mut dyn StateStore, metrics: &StoreMetrics) {
+    match store.quarantine_usage() {
+        Ok(usage) => metrics.quarantine_bytes.set_count(usage.bytes),
+        Err(_) => metrics.quarantine_bytes.set(None),
     }
 }
 

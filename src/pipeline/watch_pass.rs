@@ -64,6 +64,7 @@ impl<'a> Watch<'a> {
         let (then, at) = self.began;
         let elapsed = TimeDelta::from_std(at.elapsed()).unwrap_or_default();
         let now = then.checked_add_signed(elapsed).unwrap_or(then);
+        self.lane.budget.show();
         let standing = &self.lane.metrics.standing;
         let snapshot = progress.snapshot();
         standing.backlog_bytes.set_count(snapshot.backlog_bytes());

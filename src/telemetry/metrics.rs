@@ -127,8 +127,6 @@ impl Metrics {
             gate: self.gauge(&table::INTAKE_GATE_STATE, &labels),
             bytes_sent: self.counter(&table::INTAKE_BYTES_SENT, &labels),
             retries: self.counter(&table::INTAKE_RETRIES, &labels),
-            quarantine_bytes: self.gauge(&table::INTAKE_QUARANTINE_BYTES, &labels),
-            quarantine_limit_bytes: self.gauge(&table::INTAKE_QUARANTINE_LIMIT_BYTES, &labels),
             memory_used_bytes: self.gauge(&table::INTAKE_MEMORY_USED_BYTES, &labels),
             requests: self.counters(&table::INTAKE_REQUESTS, &labels, Request::ALL.map(Request::as_str)),
         };
@@ -142,6 +140,8 @@ impl Metrics {
         StoreMetrics {
             commits: self.counter(&table::STORE_COMMITS, &[]),
             commit_failures: self.counter(&table::STORE_COMMIT_FAILURES, &[]),
+            quarantine_bytes: self.gauge(&table::STORE_QUARANTINE_BYTES, &[]),
+            quarantine_limit_bytes: self.gauge(&table::STORE_QUARANTINE_LIMIT_BYTES, &[]),
             commit_seconds: self.histogram(&table::STORE_COMMIT_SECONDS),
         }
     }
@@ -354,8 +354,6 @@ impl SourceMetrics {
 pub struct IntakeMetrics {
     pub bytes_sent: Counter,
     pub retries: Counter,
-    pub quarantine_bytes: Gauge,
-    pub quarantine_limit_bytes: Gauge,
     pub memory_used_bytes: Gauge,
     gate: Gauge,
     requests: Counters,
@@ -376,6 +374,10 @@ impl IntakeMetrics {
 /// See [`Metrics::store`].
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
+    /// See [`TABLE`].
+    pub quarantine_bytes: Gauge,
+    /// See [`TABLE`].
+    pub quarantine_limit_bytes: Gauge,
     commits: Counter,
     commit_failures: Counter,
     commit_seconds: histogram::Histogram,
@@ -466,8 +468,8 @@ mod table {
         POSITIONS_PRUNED = Counter "flowlogd_positions_pruned_total" LANE, "Positions dropped because their blobs are gone";
         POLLS = Counter "flowlogd_polls_total" &["source", "intake", "outcome"], "Polls ended; a complete one delivered all that was new";
         BLOBS_HELD = Gauge "flowlogd_blobs_held" LANE, "Blobs that wait at damaged bytes";
-        BACKLOG_BYTES = Gauge "flowlogd_backlog_bytes" LANE, "Bytes listed and not delivered yet";
-        BACKLOG_BLOBS = Gauge "flowlogd_backlog_blobs" LANE, "Blobs listed and not delivered to their end yet";
+        BACKLOG_BYTES = Gauge "flowlogd_backlog_bytes" LANE, "Bytes listed and not read yet";
+        BACKLOG_BLOBS = Gauge "flowlogd_backlog_blobs" LANE, "Blobs listed and not read to their end yet";
         LAG = Gauge "flowlogd_lag_seconds" LANE, "Time from the oldest change that the last poll delivered to its delivery";
         OLDEST_UNDELIVERED = Gauge "flowlogd_oldest_undelivered_seconds" LANE, "Age of the oldest change that is not delivered yet; 0 without one";
         RETENTION_LEFT = Gauge "flowlogd_retention_left_seconds" LANE, "Time until the oldest undelivered change is deleted by the account";
@@ -480,11 +482,11 @@ mod table {
         INTAKE_REQUESTS = Counter "flowlogd_intake_requests_total" &["intake", "outcome"], "Requests, by what the answer meant";
         INTAKE_RETRIES = Counter "flowlogd_intake_retries_total" INTAKE, "Requests that repeated an earlier one";
         INTAKE_BYTES_SENT = Counter "flowlogd_intake_bytes_sent_total" INTAKE, "Bytes of request bodies, as sent";
-        INTAKE_QUARANTINE_BYTES = Gauge "flowlogd_intake_quarantine_bytes" INTAKE, "Bytes in the quarantine";
-        INTAKE_QUARANTINE_LIMIT_BYTES = Gauge "flowlogd_intake_quarantine_limit_bytes" INTAKE, "Bytes that the quarantine may hold";
         INTAKE_MEMORY_USED_BYTES = Gauge "flowlogd_intake_memory_used_bytes" INTAKE, "Bytes held that are not acknowledged yet";
         STORE_COMMITS = Counter "flowlogd_store_commits_total" PROCESS, "Transactions on stable storage";
         STORE_COMMIT_FAILURES = Counter "flowlogd_store_commit_failures_total" PROCESS, "Transactions that failed";
+        STORE_QUARANTINE_BYTES = Gauge "flowlogd_store_quarantine_bytes" PROCESS, "Bytes in the quarantine, of all intakes";
+        STORE_QUARANTINE_LIMIT_BYTES = Gauge "flowlogd_store_quarantine_limit_bytes" PROCESS, "Bytes that the quarantine may hold";
         STORE_COMMIT_SECONDS = Histogram "flowlogd_store_commit_seconds" PROCESS, "Time that a transaction took";
         BUILD_INFO = Gauge "flowlogd_build_info" &["version"], "Always 1; the label says which version runs";
         START_TIME = Gauge "process_start_time_seconds" PROCESS, "When the process started, in seconds since 1970";

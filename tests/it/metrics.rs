@@ -98,10 +98,11 @@ fn everything() -> Metrics {
         gauge.set_seconds(Some(Duration::from_millis(1_500)));
     }
     let intake = metrics.intake("sekoia");
-    for gauge in [&intake.quarantine_bytes, &intake.quarantine_limit_bytes, &intake.memory_used_bytes] {
+    let store = metrics.store();
+    for gauge in [&store.quarantine_bytes, &store.quarantine_limit_bytes, &intake.memory_used_bytes] {
         gauge.set_count(7);
     }
-    metrics.store().committed(Duration::from_millis(2));
+    store.committed(Duration::from_millis(2));
     metrics
 }
 
@@ -238,8 +239,8 @@ fn handles_count() {
     let intake = metrics.intake("sekoia");
     intake.gate(Gate::Blocked);
     intake.requested(Request::Doubtful);
-    intake.quarantine_limit_bytes.set_count(268_435_456);
     let store = metrics.store();
+    store.quarantine_limit_bytes.set_count(268_435_456);
     store.committed(Duration::from_millis(30));
     store.committed(Duration::from_secs(31));
     store.commit_failed();
@@ -258,7 +259,7 @@ fn handles_count() {
         ("flowlogd_source_silent{source=\"prod\"}", 1.0),
         ("flowlogd_intake_gate_state{intake=\"sekoia\"}", 2.0),
         ("flowlogd_intake_requests_total{intake=\"sekoia\",outcome=\"doubtful\"}", 1.0),
-        ("flowlogd_intake_quarantine_limit_bytes{intake=\"sekoia\"}", 268_435_456.0),
+        ("flowlogd_store_quarantine_limit_bytes", 268_435_456.0),
         ("flowlogd_store_commits_total", 2.0),
         ("flowlogd_store_commit_failures_total", 1.0),
         ("flowlogd_store_commit_seconds_count", 2.0),
