@@ -28,7 +28,7 @@ impl Budget {
         Self { reading: Pool::new(bytes / 2), encoded: Pool::new(bytes / 2), gauge: None }
     }
 
-    /// Shows in a gauge what is taken, whenever [`Self::show`] is called.
+    /// Shows in a gauge what is taken, whenever a pass looks at it.
     #[must_use]
     pub fn observed(mut self, gauge: Gauge) -> Self {
         self.gauge = Some(gauge);
