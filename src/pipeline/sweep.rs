@@ -1,5 +1,7 @@
 //! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::warn;
 
@@ -11,13 +13,17 @@ use super::{
     listing::Lister,
     plan,
 };
-use crate::{checkpoint::Frontier, model::Hour, store::FirstHour};
+use crate::{checkpoint::Frontier, flowlog::path::DateSpelling, model::Hour, store::FirstHour};
 
 /// How far the turns of one root are.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     /// The sealed hour that was listed again last.
     revisited: Option<Hour>,
+    /// How the dates of the root were found spelled.
+    pub(super) spellings: BTreeSet<DateSpelling>,
+    /// The hour in which that was looked at last.
+    pub(super) spelled: Option<Hour>,
 }
 
 /// Lists one sealed hour of a root again, the next one in turn. An hour with something new in it is unsealed, and so is
@@ -33,13 +39,11 @@ pub(super) async fn revisit(
 ) -> Result<(), Stop> {
     let first = first_revisited(lane, now);
     let before = plan::first_open_hour(now, lane.rules.seal_after);
-    let last = memory.roots.get(root).and_then(|sweep| sweep.revisited);
-    let last = last.or_else(|| anywhere(first, before, now));
+    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(()) };
+    let last = sweep.revisited.or_else(|| anywhere(first, before, now));
     let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
-    let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
-    if let Some(sweep) = memory.roots.get_mut(root) {
-        sweep.revisited = Some(hour);
-    }
+    let listing = lister.list_hour(root, hour, &sweep.spellings).await?;
+    sweep.revisited = Some(hour);
     let (found, works) = compare(lane, memory, counts, root, hour, listing).await?;
     if works.is_empty() {
         return Ok(());
