@@ -23,7 +23,10 @@ pub(super) enum LaneEnd {
     /// The one pass was still blocked at its deadline.
     Blocked(Obstacle),
     /// The container does not exist.
-    ContainerMissing,
+    ContainerMissing {
+        /// Whether it could be listed before.
+        was_there: bool,
+    },
 }
 
 /// Why a container was not listed.
@@ -51,6 +54,8 @@ pub(super) struct LaneRun {
     pub(super) source: String,
     pub(super) lane: Arc<Lane>,
     pub(super) memory: Memory,
+    /// Whether the container could be listed.
+    pub(super) was_there: bool,
     pub(super) health: Component,
     /// With one lane of each container only: all see the same.
     pub(super) watch: Option<SourceWatch>,
@@ -76,7 +81,7 @@ impl LaneRun {
             }
             let report = pipeline::run_pass(&self.lane, &mut self.memory, stopping).await;
             if matches!(self.say(report)?, Some(Unlisted::Missing)) {
-                return Ok(LaneEnd::ContainerMissing);
+                return Ok(LaneEnd::ContainerMissing { was_there: self.was_there });
             }
         }
     }
@@ -104,7 +109,9 @@ impl LaneRun {
             let progress = report.events > 0 || report.blobs_read > 0;
             let (abandoned, unread) = (report.abandoned.clone(), report.unread.clone());
             let trouble = match self.say(report)? {
-                Some(Unlisted::Missing) => return Ok(LaneEnd::ContainerMissing),
+                Some(Unlisted::Missing) => {
+                    return Ok(LaneEnd::ContainerMissing { was_there: self.was_there });
+                }
                 Some(Unlisted::Failed(reason)) => Some(reason),
                 None => unread,
             };
@@ -143,6 +150,7 @@ impl LaneRun {
         }
         if report.errors.is_empty() {
             self.health.ready();
+            self.was_there = true;
         }
         let source = self.source.as_str();
         let container = self.lane.scope.origin.container.as_str();

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{
     AppError, Mode, Obstacle, Signs, build,
     build::IntakeUnit,
-    containers,
+    containers::{self, NothingToRead},
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
     source_watch::SourceWatch,
 };
@@ -78,12 +78,17 @@ impl<'a> SourceRun<'a> {
         let mut blocked = None;
         // Why there is no container to read.
         let mut trouble = None;
+        // The trouble that was said last: the same again is not said again.
+        let mut said = None;
         let mut waiting_since = Instant::now();
         loop {
             if mode == Mode::Forever || open.is_empty() {
                 match self.containers().await {
                     Ok(names) => {
                         trouble = None;
+                        if named_container(&self.settings).is_none() {
+                            said = None;
+                        }
                         for container in names {
                             if !open.contains_key(&container) {
                                 open.insert(container.clone(), self.intakes.len());
@@ -95,10 +100,7 @@ impl<'a> SourceRun<'a> {
                             }
                         }
                     }
-                    Err(reason) => {
-                        self.health.not_ready(&reason);
-                        trouble = trouble.or(Some(reason));
-                    }
+                    Err(error) => trouble = Some(self.say_on_change(&error, &mut said)),
                 }
             }
             let again = tokio::time::sleep(look_again);
@@ -111,12 +113,13 @@ impl<'a> SourceRun<'a> {
                         LaneEnd::Blocked(obstacle) => {
                             blocked.get_or_insert(obstacle);
                         }
-                        LaneEnd::ContainerMissing => {
+                        LaneEnd::ContainerMissing { was_there } => {
+                            if was_there {
+                                said = None;
+                            }
                             if close(&mut open, &container) {
-                                let advice = containers::missing(self.account.as_ref(), &container).await;
-                                warn!(source = self.settings.name, "{advice}");
-                                self.health.not_ready(&advice);
-                                trouble = Some(advice);
+                                let error = containers::missing(self.account.as_ref(), &container).await;
+                                trouble = Some(self.say_on_change(&error, &mut said));
                             }
                         }
                     },
@@ -141,23 +144,22 @@ impl<'a> SourceRun<'a> {
     }
 
     /// The names of the containers that are configured or exist; where there is none, why.
-    async fn containers(&self) -> Result<Vec<String>, String> {
-        if let Some(name) = named_container(&self.settings) {
-            return Ok(vec![name.to_owned()]);
+    async fn containers(&self) -> Result<Vec<String>, NothingToRead> {
+        match named_container(&self.settings) {
+            Some(name) => Ok(vec![name.to_owned()]),
+            None => containers::existing(self.account.as_ref()).await,
         }
-        let source = self.settings.name.as_str();
-        match containers::existing(self.account.as_ref()).await {
-            Ok(Ok(names)) => Ok(names),
-            Ok(Err(advice)) => {
-                warn!(source, "{advice}");
-                Err(advice)
-            }
-            Err(failure) => {
-                let error = chain(&failure).to_string();
-                warn!(source, error, "the containers could not be listed");
-                Err(error)
-            }
+    }
+
+    /// Says that there is nothing to read, unless that was said last; returns it as text.
+    fn say_on_change(&self, error: &NothingToRead, said: &mut Option<String>) -> String {
+        let text = chain(error).to_string();
+        self.health.not_ready(&text);
+        if said.as_ref() != Some(&text) {
+            warn!(source = self.settings.name, error = text, "nothing to read");
+            *said = Some(text.clone());
         }
+        text
     }
 
     /// A lane from a container to each intake.
@@ -174,6 +176,7 @@ impl<'a> SourceRun<'a> {
                 source: self.settings.name.clone(),
                 lane,
                 memory: Memory::default(),
+                was_there: false,
                 health: self.health.clone(),
                 watch,
             });
