@@ -160,10 +160,11 @@ impl Batcher {
         }
     }
 
-    /// When the open batch must leave because of its age; `None` while there is nothing in it.
+    /// When the open batch must leave because of its age; `None` while there is nothing in it, or where that moment is
+    /// beyond all clocks.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.opened.map(|opened| opened + self.limits.max_age)
+        self.opened.and_then(|opened| opened.checked_add(self.limits.max_age))
     }
 
     /// Takes the open batch, full or not; `None` while there is nothing in it.

@@ -27,7 +27,10 @@ pub(super) enum LaneEnd {
     /// The one pass was still blocked at its deadline.
     Blocked(Obstacle),
     /// The container does not exist.
-    ContainerMissing,
+    ContainerMissing {
+        /// Whether it could be listed before.
+        was_there: bool,
+    },
 }
 
 /// Why a container was not listed.
@@ -55,6 +58,8 @@ pub(super) struct LaneRun {
     pub(super) source: String,
     pub(super) lane: Arc<Lane>,
     pub(super) memory: Memory,
+    /// Whether the container could be listed.
+    pub(super) was_there: bool,
     pub(super) health: Component,
     /// With one lane of each container only: all see the same.
     pub(super) watch: Option<SourceWatch>,
@@ -80,7 +85,7 @@ impl LaneRun {
             }
             let report = pipeline::run_pass(&self.lane, &mut self.memory, stopping).await;
             if matches!(self.say(report)?, Some(Unlisted::Missing)) {
-                return Ok(LaneEnd::ContainerMissing);
+                return Ok(LaneEnd::ContainerMissing { was_there: self.was_there });
             }
         }
     }
@@ -109,7 +114,9 @@ impl LaneRun {
             let (abandoned, unread) = (report.abandoned.clone(), report.unread.clone());
             let quarantine_full = report.quarantine_full;
             let trouble = match self.say(report)? {
-                Some(Unlisted::Missing) => return Ok(LaneEnd::ContainerMissing),
+                Some(Unlisted::Missing) => {
+                    return Ok(LaneEnd::ContainerMissing { was_there: self.was_there });
+                }
                 Some(Unlisted::Failed(reason)) => Some(reason),
                 None => unread,
             };
@@ -152,6 +159,7 @@ impl LaneRun {
         }
         if report.errors.is_empty() {
             self.health.ready();
+            self.was_there = true;
         }
         if report.quarantine_full && self.lane.store_health.not_ready(QUARANTINE_FULL) {
             error!(intake = self.lane.scope.intake, "{QUARANTINE_FULL}");

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{
     AppError, Mode, Obstacle, STORE, Signs, build,
     build::IntakeUnit,
-    containers,
+    containers::{self, NothingToRead},
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
     source_watch::SourceWatch,
 };
@@ -47,6 +47,8 @@ struct Running<'a> {
     containers: BTreeMap<String, usize>,
     /// Containers that were found to be missing.
     lost: Vec<String>,
+    /// Whether one of them had been there: its loss is news.
+    was_there: bool,
     blocked: Option<Obstacle>,
 }
 
@@ -67,7 +69,10 @@ impl Running<'_> {
                     LaneEnd::Blocked(obstacle) => {
                         self.blocked.get_or_insert(obstacle);
                     }
-                    LaneEnd::ContainerMissing => self.lose(container),
+                    LaneEnd::ContainerMissing { was_there } => {
+                        self.was_there |= was_there;
+                        self.lose(container);
+                    }
                 },
                 () = stopping.reading.cancelled(), if self.lanes.is_empty() => return Ok(None),
                 result = &mut other => return Ok(Some(result)),
@@ -129,10 +134,15 @@ impl<'a> SourceRun<'a> {
         let mut running = Running::default();
         // Why there is no container to read.
         let mut trouble = None;
+        // The trouble that was said last: the same again is not said again.
+        let mut said = None;
         let mut waiting_since = Instant::now();
         loop {
             if mode == Mode::Forever || running.containers.is_empty() {
                 let lost = std::mem::take(&mut running.lost);
+                if std::mem::take(&mut running.was_there) {
+                    said = None;
+                }
                 // Lanes go on while the storage is asked, however long that takes.
                 let Some(looked) = running.go_on_while(self.look(&lost), stopping).await? else {
                     return Ok(());
@@ -140,14 +150,14 @@ impl<'a> SourceRun<'a> {
                 match looked {
                     Ok(names) => {
                         trouble = None;
+                        if named_container(&self.settings).is_none() {
+                            said = None;
+                        }
                         for container in names {
                             self.open(container, schedule, stopping, &mut running).await?;
                         }
                     }
-                    Err(reason) => {
-                        self.health.not_ready(&reason);
-                        trouble = Some(reason);
-                    }
+                    Err(error) => trouble = Some(self.say_on_change(&error, &mut said)),
                 }
             }
             let waited = running.go_on_while(tokio::time::sleep(look_again), stopping).await?;
@@ -169,15 +179,9 @@ impl<'a> SourceRun<'a> {
     }
 
     /// Looks for containers. Where a container was lost, that is the reason; the next time it is looked for like any.
-    async fn look(&self, lost: &[String]) -> Result<Vec<String>, String> {
-        let mut trouble = None;
-        for container in lost {
-            let advice = containers::missing(self.account.as_ref(), container).await;
-            warn!(source = self.settings.name, "{advice}");
-            trouble = Some(advice);
-        }
-        match trouble {
-            Some(advice) => Err(advice),
+    async fn look(&self, lost: &[String]) -> Result<Vec<String>, NothingToRead> {
+        match lost.first() {
+            Some(container) => Err(containers::missing(self.account.as_ref(), container).await),
             None => self.containers().await,
         }
     }
@@ -202,23 +206,22 @@ impl<'a> SourceRun<'a> {
     }
 
     /// The names of the containers that are configured or exist; where there is none, why.
-    async fn containers(&self) -> Result<Vec<String>, String> {
-        if let Some(name) = named_container(&self.settings) {
-            return Ok(vec![name.to_owned()]);
+    async fn containers(&self) -> Result<Vec<String>, NothingToRead> {
+        match named_container(&self.settings) {
+            Some(name) => Ok(vec![name.to_owned()]),
+            None => containers::existing(self.account.as_ref()).await,
         }
-        let source = self.settings.name.as_str();
-        match containers::existing(self.account.as_ref()).await {
-            Ok(Ok(names)) => Ok(names),
-            Ok(Err(advice)) => {
-                warn!(source, "{advice}");
-                Err(advice)
-            }
-            Err(failure) => {
-                let error = chain(&failure).to_string();
-                warn!(source, error, "the containers could not be listed");
-                Err(error)
-            }
+    }
+
+    /// Says that there is nothing to read, unless that was said last; returns it as text.
+    fn say_on_change(&self, error: &NothingToRead, said: &mut Option<String>) -> String {
+        let text = chain(error).to_string();
+        self.health.not_ready(&text);
+        if said.as_ref() != Some(&text) {
+            warn!(source = self.settings.name, error = text, "nothing to read");
+            *said = Some(text.clone());
         }
+        text
     }
 
     /// A lane from a container to each intake.
@@ -235,6 +238,7 @@ impl<'a> SourceRun<'a> {
                 source: self.settings.name.clone(),
                 lane,
                 memory: Memory::default(),
+                was_there: false,
                 health: self.health.clone(),
                 watch,
             });

@@ -53,6 +53,17 @@ impl Frontier {
         true
     }
 
+    /// Seals every hour before `before` but those of `open`, in one go over what lies between. What was sealed stays so.
+    pub fn seal_all_but(&mut self, before: Hour, open: impl IntoIterator<Item = Hour>) {
+        let open: BTreeSet<Hour> =
+            open.into_iter().filter(|hour| *hour < before && !self.is_sealed(*hour)).collect();
+        let first = open.first().copied().unwrap_or(before).max(self.first_unsealed);
+        let gaps = (first.number()..before.number()).map(Hour::from_number);
+        self.sealed.extend(gaps.filter(|hour| !open.contains(hour)));
+        self.first_unsealed = first;
+        self.advance();
+    }
+
     /// Makes a sealed hour unsealed; the other hours stay as they are. Returns whether anything changed.
     pub fn reopen(&mut self, hour: Hour) -> bool {
         if !self.is_sealed(hour) {
@@ -73,11 +84,13 @@ impl Frontier {
     }
 
     fn advance(&mut self) {
-        while self.sealed.remove(&self.first_unsealed) {
-            self.first_unsealed = self.first_unsealed.next();
+        // Each hour leaves the set once: no step looks at all of them.
+        while let Some(first) = self.sealed.first().copied().filter(|first| *first <= self.first_unsealed) {
+            self.sealed.pop_first();
+            if first == self.first_unsealed {
+                self.first_unsealed = first.next();
+            }
         }
-        let first_unsealed = self.first_unsealed;
-        self.sealed.retain(|hour| *hour > first_unsealed);
     }
 }
 
@@ -122,6 +135,25 @@ mod tests {
                 prop_assert_eq!(unsealed, expected);
                 prop_assert!(frontier.sealed_after().all(|sealed| sealed > frontier.first_unsealed()));
             }
+        }
+
+        /// Scenario: hours are sealed, then all before a moment but some. Guarantees: it is the same as sealing one by
+        /// one.
+        #[test]
+        fn gaps_are_sealed_in_one_go(
+            first in HOURS,
+            sealed in prop::collection::vec(HOURS, 0..20),
+            before in HOURS,
+            open in prop::collection::btree_set(HOURS, 0..20),
+        ) {
+            let mut frontier =
+                Frontier::from_parts(Hour::from_number(first), sealed.into_iter().map(Hour::from_number));
+            let mut one_by_one = frontier.clone();
+            frontier.seal_all_but(Hour::from_number(before), open.iter().copied().map(Hour::from_number));
+            for hour in (HOURS.start..before).filter(|hour| !open.contains(hour)) {
+                one_by_one.seal(Hour::from_number(hour));
+            }
+            prop_assert_eq!(frontier, one_by_one);
         }
     }
 }

@@ -153,7 +153,7 @@ impl Driver {
             tokio::select! {
                 // The sender lives as long as `self`.
                 _changed = failing.changed() => {}
-                () = until(since.map(|since| since + duration)) => return,
+                () = until(since.and_then(|since| since.checked_add(duration))) => return,
             }
         }
     }

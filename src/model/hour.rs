@@ -24,7 +24,7 @@ impl Hour {
 
     /// From the number of hours since 1970-01-01T00, as it is stored.
     #[must_use]
-    pub fn from_number(hours_since_epoch: i64) -> Self {
+    pub const fn from_number(hours_since_epoch: i64) -> Self {
         Self(hours_since_epoch)
     }
 

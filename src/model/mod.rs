@@ -10,4 +10,4 @@ pub use blob::{BlobName, BlobVersion, ETag, HourlyBlob, Origin, Scope, Span};
 pub use event_id::{EventId, RecordKey};
 pub use hour::Hour;
 pub use rejected::{Reason, Rejected};
-pub use secret::{NotASecret, Secret};
+pub use secret::{NotASecret, Secret, may_be_secret};

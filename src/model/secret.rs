@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+/// Shorter paths and header values are words, not secrets, and would only make what is shown unreadable.
+const SHORTEST_POSSIBLE_SECRET: usize = 9;
+
+/// Whether a part of a request that is no credential by name may be one: some receivers take their key in the path, in
+/// the query or in a header.
+#[must_use]
+pub fn may_be_secret(text: &str) -> bool {
+    text.len() >= SHORTEST_POSSIBLE_SECRET
+}
+
 /// A key, token or password. It has neither `Display` nor `Serialize`, and `Debug` shows three asterisks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

@@ -1,6 +1,6 @@
 //! Finds what is new: lists the unsealed hours of every root, oldest first, and compares with the stored positions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{
@@ -60,6 +60,10 @@ pub struct Memory {
     /// The roots, and what is done for each in turn.
     pub(super) roots: BTreeMap<String, Sweep>,
     roots_learned: Option<Instant>,
+    /// Prefixes of years that begin a date.
+    years: HashSet<String>,
+    /// Prefixes with a date that is not read, as far as that was said already.
+    strange: HashSet<String>,
     server_clock: Option<(DateTime<Utc>, Instant)>,
     /// Blobs that are held because of damage, with the version that was found damaged.
     pub(super) held: HashMap<BlobName, ETag>,
@@ -233,7 +237,7 @@ async fn learn_roots(
     // Where nothing is known yet, the walk is one call.
     let is_due = |learned: Instant| memory.roots.is_empty() || learned.elapsed() >= ROOT_WALK_EVERY;
     if memory.roots_learned.is_none_or(is_due) {
-        let walked = lister.roots().await?;
+        let walked = lister.roots(&mut memory.years).await?;
         memory.roots.retain(|root, _| walked.contains(root));
         for root in walked {
             memory.roots.entry(root).or_default();
@@ -257,7 +261,8 @@ async fn discover_everything(
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
     for root in &roots {
-        let (hours, frontier) = hours_of(lane, lister, outlet, root, frontiers.get(root), now).await?;
+        let (hours, frontier) =
+            hours_of(lane, memory, lister, outlet, (root, frontiers.get(root)), now).await?;
         for hour in hours {
             to_list.entry(hour).or_default().push(root);
         }
@@ -289,7 +294,8 @@ async fn list_hours(
     for (hour, roots) in to_list {
         let mut works = Vec::with_capacity(roots.len());
         for root in roots {
-            let listing = match lister.list(&format!("{root}/{}", hour.prefix()), None).await {
+            let Some(sweep) = memory.roots.get(root) else { continue };
+            let listing = match lister.list_hour(root, hour, &sweep.spellings).await {
                 Ok(listing) => listing,
                 Err(ListingError::Storage(error)) if matches!(error.kind, StorageErrorKind::Other(_)) => {
                     warn!(root, %hour, error = %chain(&error), "an hour could not be listed; the others go on");
@@ -311,15 +317,17 @@ async fn list_hours(
 /// The hours of a root to list now, with its frontier. Sends the frontier where it is new or where a walk moved it.
 async fn hours_of(
     lane: &Lane,
+    memory: &mut Memory,
     lister: &mut Lister<'_>,
     outlet: &Outlet<'_>,
-    root: &str,
-    known: Option<&Frontier>,
+    (root, known): (&str, Option<&Frontier>),
     now: DateTime<Utc>,
 ) -> Result<(Vec<Hour>, Option<Frontier>), Stop> {
-    let HourPlan { walk, old, open } = plan::plan(known, lane.first_hour, now, lane.rules.seal_after);
+    let planned = plan::plan(known, lane.first_hour, now, lane.rules.seal_after);
+    let existing = look_at_dates(memory, lister, root, &planned, now).await?;
+    let HourPlan { walk, old, open } = planned;
     let frontier = match walk {
-        Some(stretch) => plan::frontier_after_walk(known, stretch, lister.hours(root, stretch).await?),
+        Some(stretch) => plan::frontier_after_walk(known, stretch, existing),
         None => match known.cloned().or_else(|| old.first().or(open.first()).copied().map(Frontier::new)) {
             Some(frontier) => frontier,
             None => return Ok((Vec::new(), None)),
@@ -333,6 +341,33 @@ async fn hours_of(
         outlet.tell(Found::Frontier { root: root.to_owned(), frontier: frontier.clone() }).await?;
     }
     Ok((hours, Some(frontier)))
+}
+
+/// Walks over the dates of a root where the plan wants it, and else once an hour to learn how the dates are spelled: a
+/// spelling that is new is known before an hour in it can be sealed. Returns the planned hours that exist, where it
+/// walked.
+async fn look_at_dates(
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    root: &str,
+    planned: &HourPlan,
+    now: DateTime<Utc>,
+) -> Result<BTreeSet<Hour>, Stop> {
+    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(BTreeSet::new()) };
+    let this_hour = Hour::containing(now);
+    if planned.walk.is_none() && sweep.spelled == Some(this_hour) {
+        return Ok(BTreeSet::new());
+    }
+    let walked = lister.hours(root, &plan::accepted(now), |hours| planned.touches(hours)).await?;
+    sweep.spellings.extend(walked.spellings);
+    sweep.spelled = Some(this_hour);
+    for (prefix, reason) in walked.strange {
+        if !memory.strange.contains(&prefix) {
+            warn!(prefix, %reason, "a date in the container is not that of a flow log");
+            memory.strange.insert(prefix);
+        }
+    }
+    Ok(walked.hours)
 }
 
 /// Says and counts once that a blob vanished before it was read to its end: with the bytes that were read, and those

@@ -3,7 +3,7 @@
 //! An hour that can still grow is listed at each poll. Older hours are listed until they are sealed; where there are
 //! many of them (a first start, a long outage), a delimiter walk tells first which of them exist at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -23,6 +23,16 @@ pub(super) struct HourPlan {
     pub(super) open: Vec<Hour>,
 }
 
+impl HourPlan {
+    /// Whether any of these hours is planned.
+    pub(super) fn touches(&self, hours: &Range<Hour>) -> bool {
+        let is_walked = self.walk.is_some_and(|stretch| {
+            hours.start < stretch.before && stretch.from.is_none_or(|from| hours.end > from)
+        });
+        is_walked || self.old.iter().chain(&self.open).any(|hour| hours.contains(hour))
+    }
+}
+
 /// A stretch of hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -30,6 +40,28 @@ pub(super) struct Stretch {
     pub(super) from: Option<Hour>,
     /// The hour after the last one.
     pub(super) before: Hour,
+}
+
+/// The hours that flow logs can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// First hour.
+    pub(super) from: Hour,
+    /// The hour after the last one.
+    pub(super) before: Hour,
+}
+
+/// 2016-01-01T00: Azure had no flow logs then. A date before it is a mistake, and the hours from there to now would be
+/// looked at for nothing.
+const BEFORE_FLOW_LOGS: Hour = Hour::from_number(403_224);
+
+/// A clock that wrote a name may be ahead by this much, without anybody having to know.
+const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
+
+/// The hours that a name may have at `now`.
+pub(super) fn accepted(now: DateTime<Utc>) -> Accepted {
+    let latest = now.checked_add_signed(CLOCKS_APART).unwrap_or(now);
+    Accepted { from: BEFORE_FLOW_LOGS, before: Hour::containing(latest).next() }
 }
 
 /// The first hour that is still open at `now`: its end, or a change at its end, is less than `seal_after` ago.
@@ -49,7 +81,7 @@ pub(super) fn plan(
     let last = Hour::containing(now);
     let from = frontier.map(Frontier::first_unsealed).or(match first_hour {
         FirstHour::Beginning => None,
-        FirstHour::At(hour) => Some(hour),
+        FirstHour::At(hour) => Some(hour.max(BEFORE_FLOW_LOGS)),
     });
     let Some(from) = from else {
         let walk = Some(Stretch { from: None, before: first_open });
@@ -73,14 +105,10 @@ pub(super) fn frontier_after_walk(
     stretch: Stretch,
     existing: impl IntoIterator<Item = Hour>,
 ) -> Frontier {
-    let existing: Vec<Hour> = existing.into_iter().collect();
-    let from = stretch.from.or_else(|| existing.iter().min().copied()).unwrap_or(stretch.before);
+    let existing: BTreeSet<Hour> = existing.into_iter().filter(|hour| *hour < stretch.before).collect();
+    let from = stretch.from.or_else(|| existing.first().copied()).unwrap_or(stretch.before);
     let mut frontier = known.cloned().unwrap_or_else(|| Frontier::new(from));
-    for hour in hours(from, stretch.before.previous()) {
-        if !existing.contains(&hour) {
-            frontier.seal(hour);
-        }
-    }
+    frontier.seal_all_but(stretch.before, existing);
     frontier
 }
 
@@ -144,12 +172,60 @@ mod tests {
         assert_eq!(unsealed, [602, 700, 998]);
     }
 
+    /// Scenario: first starts and outages whose first hour is far in the past, and one hour at the bound. Guarantees:
+    /// only what is accepted is left to seal; sealing all of it in any order takes each hour once.
+    #[test]
+    fn old_dates_are_bounded() {
+        let bound = Hour::from_parts(2016, 1, 1, 0).unwrap();
+        let now = Hour::from_parts(2026, 11, 24, 5).unwrap();
+        let accepted = accepted(now.start());
+        assert_eq!(accepted, Accepted { from: bound, before: Hour::from_parts(2026, 11, 25, 6).unwrap() });
+
+        let old = Hour::from_parts(1, 1, 1, 0).unwrap();
+        let first = plan(None, FirstHour::At(old), now.start(), SEAL_AFTER).walk.unwrap();
+        assert_eq!(first.from, Some(bound));
+        let after = frontier_after_walk(None, first, [bound.next(), now]);
+        assert_eq!(after.first_unsealed(), bound.next());
+        let stored = Frontier::new(old);
+        let outage = plan(Some(&stored), FirstHour::Beginning, now.start(), SEAL_AFTER).walk.unwrap();
+        let after = frontier_after_walk(Some(&stored), outage, []);
+        assert_eq!((after.first_unsealed(), after.sealed_after().count()), (outage.before, 0));
+
+        let mut backwards = Frontier::new(bound);
+        for number in (bound.number()..now.number()).rev() {
+            assert!(backwards.seal(Hour::from_number(number)));
+        }
+        assert_eq!(backwards, Frontier::new(now));
+    }
+
+    /// Scenario: a walk over two days beside the open hours, and a plan of few old hours. Guarantees: what has an hour
+    /// of the plan is entered, what has none is not.
+    #[test]
+    fn only_parts_with_planned_hours_are_touched() {
+        let hour = Hour::from_number;
+        let walk = Some(Stretch { from: Some(hour(100)), before: hour(148) });
+        let walked = HourPlan { walk, old: Vec::new(), open: vec![hour(150)] };
+        let few = HourPlan { walk: None, old: vec![hour(100), hour(120)], open: vec![hour(150)] };
+        for (first, end, by_walk, by_few) in [
+            (76, 100, false, false),
+            (76, 101, true, true),
+            (101, 120, true, false),
+            (147, 148, true, false),
+            (148, 150, false, false),
+            (150, 151, true, true),
+            (151, 999, false, false),
+        ] {
+            let hours = hour(first)..hour(end);
+            assert_eq!((walked.touches(&hours), few.touches(&hours)), (by_walk, by_few), "{first}..{end}");
+        }
+    }
+
     /// Scenario: `start = "now"`. Guarantees: nothing before the first hour is listed; an hour in the future is not.
     #[test]
     fn nothing_before_the_first_hour() {
-        let now = plan(None, FirstHour::At(Hour::from_number(1_000)), at(1_000, 10), SEAL_AFTER);
-        assert_eq!((now.walk, numbers(&now.open)), (None, vec![1_000]));
-        let future = plan(None, FirstHour::At(Hour::from_number(2_000)), at(1_000, 10), SEAL_AFTER);
+        let now = plan(None, FirstHour::At(Hour::from_number(501_000)), at(501_000, 10), SEAL_AFTER);
+        assert_eq!((now.walk, numbers(&now.open)), (None, vec![501_000]));
+        let future = plan(None, FirstHour::At(Hour::from_number(502_000)), at(501_000, 10), SEAL_AFTER);
         assert_eq!((future.walk, future.old.len(), future.open.len()), (None, 0, 0));
     }
 }

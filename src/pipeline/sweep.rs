@@ -1,6 +1,6 @@
 //! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     checkpoint::Frontier,
-    flowlog::path,
+    flowlog::path::{self, DateSpelling},
     model::Hour,
     store::{FirstHour, StoreError},
 };
@@ -28,6 +28,10 @@ pub(super) struct Sweep {
     revisited: Option<Hour>,
     /// When positions were pruned last, and of which day.
     pruned: Option<(Instant, Hour)>,
+    /// How the dates of the root were found spelled.
+    pub(super) spellings: BTreeSet<DateSpelling>,
+    /// The hour in which that was looked at last.
+    pub(super) spelled: Option<Hour>,
 }
 
 /// One day of a root is pruned this often: a month of days comes round in little more than a day.
@@ -46,13 +50,11 @@ pub(super) async fn revisit(
 ) -> Result<(), Stop> {
     let first = first_revisited(lane, now);
     let before = plan::first_open_hour(now, lane.rules.seal_after);
-    let last = memory.roots.get(root).and_then(|sweep| sweep.revisited);
-    let last = last.or_else(|| anywhere(first, before, now));
+    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(()) };
+    let last = sweep.revisited.or_else(|| anywhere(first, before, now));
     let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
-    let listing = lister.list(&format!("{root}/{}", hour.prefix()), None).await?;
-    if let Some(sweep) = memory.roots.get_mut(root) {
-        sweep.revisited = Some(hour);
-    }
+    let listing = lister.list_hour(root, hour, &sweep.spellings).await?;
+    sweep.revisited = Some(hour);
     let (found, works) = compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
     if works.is_empty() {
         return Ok(());
@@ -86,7 +88,7 @@ pub(super) async fn prune(
     if !frontier.is_sealed(day) {
         return Ok(());
     }
-    let listing = lister.list(&format!("{root}/{}", day.day_prefix()), None).await?;
+    let listing = lister.list_day(root, day, &sweep.spellings).await?;
     let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name)).collect();
     let pruned = state.prune(scope.clone(), root.to_owned(), day, present).await.map_err(failed)?;
     lane.metrics.progress.positions_pruned.inc_by(pruned.blobs);

@@ -9,7 +9,7 @@ use super::{
     keys::{self, Found, KEYS},
     layers::Layer,
     values::Kind,
-    without_query,
+    without_query, without_secrets,
 };
 use crate::http;
 
@@ -63,8 +63,10 @@ fn rank(path: &KeyPath) -> (usize, bool, usize) {
 
 fn shown(path: &KeyPath, value: &ValueKind) -> String {
     let kind = if let Found::Key(key) = keys::find(path) { key.kind } else { Kind::Secret };
+    let is_intake = path.segments().first().is_some_and(|section| section == "intakes");
     match (kind, value) {
         (Kind::Secret, _) => quoted(HIDDEN),
+        (Kind::Url, ValueKind::String(url)) if is_intake => quoted(&without_secrets(url)),
         (Kind::Url, ValueKind::String(url)) => quoted(&without_query(url)),
         (Kind::Proxy, ValueKind::String(url)) => {
             quoted(&http::Proxy::parse(url).map_or_else(|_| HIDDEN.to_owned(), |proxy| proxy.to_string()))

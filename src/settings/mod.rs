@@ -28,6 +28,7 @@ use crate::{
     batch::BatchLimits,
     event::EventFormat,
     intake::http_intake,
+    model::may_be_secret,
     storage::{azure, directory},
     telemetry,
 };
@@ -149,13 +150,27 @@ impl fmt::Debug for Sink {
             Self::Http(config) => f
                 .debug_struct("Http")
                 .field("protocol", &config.protocol)
-                .field("url", &without_query(config.url.as_str()))
+                .field("url", &without_secrets(config.url.as_str()))
                 .field("compression", &config.compression)
                 .field("http", &config.http)
                 .finish(),
             Self::Stdout => f.write_str("Stdout"),
         }
     }
+}
+
+/// An intake's URL for people: a path that may be a secret is left out as it is from quotations.
+fn without_secrets(url: &str) -> String {
+    let shown = without_query(url);
+    with_path_hidden(&shown).unwrap_or(shown)
+}
+
+/// Where there is a path that may be a secret.
+fn with_path_hidden(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let (host, path) = path.split_at(path.find('/')?);
+    may_be_secret(path).then(|| format!("{scheme}://{host}/***{query}"))
 }
 
 /// A URL for people.
@@ -191,4 +206,25 @@ pub struct Admin {
 #[must_use]
 pub fn is_setting(variable: &str) -> bool {
     key_path::KeyPath::of_variable(variable).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// *Scenario*: addresses of intakes, with and without a path that may be a key. *Guarantees*: what may be a secret is
+    /// not shown; host and short paths are.
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        for (url, shown) in [
+            ("https://siem.example", "https://siem.example"),
+            ("https://siem.example/in", "https://siem.example/in"),
+            ("https://siem.example/in?token=a", "https://siem.example/in?***"),
+            ("https://siem.example/services/T0/B0/x7", "https://siem.example/***"),
+            ("https://siem.example:8088/0123456789?token=a", "https://siem.example:8088/***?***"),
+            ("https://siem.example?path=/0123456789", "https://siem.example?***"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
 }

@@ -19,6 +19,9 @@ pub(super) struct Expected(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Period(pub Duration);
 
+/// Longer than anything that is kept or waited for, and short enough for every clock to count on from now.
+const LONGEST_PERIOD: Duration = Duration::from_hours(3_650 * 24);
+
 impl FromStr for Period {
     type Err = Expected;
 
@@ -26,6 +29,9 @@ impl FromStr for Period {
         // The parser takes a bare "0"; a unit is required of every other number, so of this one too.
         let has_unit = text.chars().any(|letter| letter.is_ascii_alphabetic());
         match humantime::parse_duration(text) {
+            Ok(duration) if has_unit && duration > LONGEST_PERIOD => {
+                Err(Expected("a duration of at most \"3650d\"".to_owned()))
+            }
             Ok(duration) if has_unit => Ok(Self(duration)),
             _ => Err(Expected("a duration with its unit, such as \"30s\", \"2h\" or \"7d\"".to_owned())),
         }
@@ -257,7 +263,8 @@ mod tests {
         assert_eq!(seconds("2h"), Some(7_200));
         assert_eq!(seconds("7d"), Some(604_800));
         assert_eq!(seconds("1h 30m"), Some(5_400));
-        for wrong in ["30", "0", "", "s", "-1s", "30 parsecs", "1.5"] {
+        assert_eq!(seconds("3650d"), Some(315_360_000));
+        for wrong in ["30", "0", "", "s", "-1s", "30 parsecs", "1.5", "3651d", "100000000000000d"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
         }
         assert_eq!(bytes("64MiB"), Some(67_108_864));

@@ -27,6 +27,12 @@ pub trait Account: Send + Sync + fmt::Debug {
     /// A handle on one container. Makes no request: whether the container exists shows at the first listing.
     fn container(&self, name: &str) -> Arc<dyn BlobStore>;
 
+    /// The one place that the account is, such as `directory /data/container`, where it is one, and has no containers
+    /// with names.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     /// How far the server's clock was ahead of this machine's at the last answer that had a date; `None` where there
     /// was none yet, or is no server.
     fn clock_skew(&self) -> Option<TimeDelta> {

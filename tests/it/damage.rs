@@ -322,6 +322,9 @@ async fn a_blob_that_is_deleted_before_it_is_read() {
         prefix("flowLogResourceID=/"),
         prefix("flowLogResourceID=/S/"),
         prefix("flowLogResourceID=/S/y=2026/"),
+        prefix("flowLogResourceID=/S/y=2026/m=11/"),
+        prefix("flowLogResourceID=/S/y=2026/m=11/d=24/"),
+        prefix("flowLogResourceID=/S/y=2026/m=11/d=24/h=05/"),
         page(&format!(
             "<Blob><Name>{BLOB}</Name><Properties><Last-Modified>Tue, 24 Nov 2026 05:00:01 GMT</Last-Modified>\
              <Etag>0x1</Etag><Content-Length>1000</Content-Length></Properties></Blob>"

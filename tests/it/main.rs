@@ -35,6 +35,7 @@ mod quarantine_replay;
 
 mod crash;
 mod damage;
+mod dates;
 mod e2e;
 mod hours;
 mod lanes;

@@ -1,9 +1,10 @@
 //! A source in trouble, through the whole program: what it says, how it ends, and that nothing is lost or repeated.
 
-use std::net::TcpListener;
+use std::{fs, net::TcpListener};
 
 use crate::support::{
     azurite::{self, ACCOUNT_KEY, Azurite},
+    daemon::Daemon,
     storage_proxy::StorageProxy,
     world::{World, last_line, sum},
 };
@@ -45,6 +46,36 @@ async fn either_spelling_of_the_container() {
         );
         assert!(last_line(&stderr).contains(&expected), "{stderr}");
     }
+}
+
+/// *Scenario*: a directory that does not exist, then does, then is gone again; and a single pass over one that never
+/// exists.
+/// *Guarantees*: it is named as what it is, once each time it goes; what it holds is read; the single pass ends with 69 and
+/// names it too.
+#[tokio::test]
+async fn a_directory_that_does_not_exist() {
+    let limits = ("limits", "once_deadline = \"3s\"");
+    let world = World::new("faults-directory", &[], &[]).await;
+    let folder = world.path("container");
+    let source = format!("directory = {folder:?}");
+    world.configure(&[limits, ("sources", &source)]);
+    let missing = format!("directory {} does not exist; waiting for it", folder.display());
+    let n_said = |log: &str| log.matches(&missing).count();
+
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 69, "{stderr}");
+    assert!(last_line(&stderr).contains(&missing), "{stderr}");
+    assert_eq!(n_said(&stderr), 2, "while it waits, and at the end: {stderr}");
+
+    let daemon = Daemon::start(&world);
+    daemon.says(&["poll incomplete"], 4).await;
+    assert_eq!(n_said(&daemon.log()), 1, "{}", daemon.log());
+    world.write_directory("container", "ledger", &["--nics", "1", "--minutes", "2"]);
+    daemon.until("what it holds", || world.received() == world.ledgers(&["ledger"])).await;
+    fs::rename(&folder, world.path("elsewhere")).unwrap();
+    daemon.until("that it is gone", || n_said(&daemon.log()) == 2).await;
+    let (code, log) = daemon.stop();
+    assert_eq!((code, n_said(&log)), (Some(0), 2), "{log}");
 }
 
 /// *Scenario*: a wrong account key, with and without a configured container; then the right one.

@@ -104,7 +104,7 @@ pub(super) fn default_verdict(
         401 | 403 => format!("the credentials are refused; {}", advice.credentials),
         402 => "payment is required; check the subscription or quota at the receiver".to_owned(),
         404 | 405 | 410 => "no intake at this address; check `url`".to_owned(),
-        407 => "a proxy on the way wants credentials; check the way to `url`".to_owned(),
+        407 => "the proxy asks for credentials; write them into `proxy`".to_owned(),
         413 => "the batch is too large; lower `batch.max_bytes`".to_owned(),
         415 => "this kind of content is not taken; check `compression` and `protocol`".to_owned(),
         501 => "the receiver cannot do this; check `url`".to_owned(),
@@ -162,6 +162,18 @@ mod tests {
         let redaction = Redaction::new(["topsecret", "a\"b"]);
         expected
             .assert_eq(&format!("{:?}", default_verdict(text, SystemTime::UNIX_EPOCH, ADVICE, &redaction)));
+    }
+
+    /// *Scenario*: a proxy that asks for credentials.
+    /// *Guarantees*: the reason names the key that takes them.
+    #[test]
+    fn a_proxy_that_asks_for_credentials() {
+        check(
+            &answer(407, ""),
+            expect_test::expect![[
+                r#"Blocked { reason: "status 407 (Proxy Authentication Required): the proxy asks for credentials; write them into `proxy`" }"#
+            ]],
+        );
     }
 
     /// *Scenario*: redirects with every kind of `Location`.

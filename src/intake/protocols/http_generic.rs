@@ -17,15 +17,13 @@ use crate::{
         Answer, Framing, Overhead, Protocol, Verdict,
         http_intake::{Auth, HttpFraming},
     },
+    model::may_be_secret,
 };
 
 const ADVICE: Advice = Advice {
     credentials: "check `auth` and `headers`",
     success: "if the receiver means that it has the events, add the status to `success_codes`, else check `url`",
 };
-
-/// Shorter paths and header values are words, not secrets, and would only make quotations unreadable.
-const SHORTEST_POSSIBLE_SECRET: usize = 9;
 
 /// The protocol with one receiver's address and credentials.
 pub struct HttpGeneric {
@@ -57,10 +55,9 @@ impl HttpGeneric {
         if let Some((name, value)) = credentials(auth, &mut secrets)? {
             headers.insert(name, secret(value));
         }
-        // Some receivers take their key in the path, the query or a header.
         let possible = [Some(url.path()), url.query()].into_iter().flatten();
         let in_headers = extra_headers.values().filter_map(|value| value.to_str().ok());
-        let long = possible.chain(in_headers).filter(|text| text.len() >= SHORTEST_POSSIBLE_SECRET);
+        let long = possible.chain(in_headers).filter(|text| may_be_secret(text));
         let redaction = Redaction::new(long.chain(secrets.iter().map(String::as_str)));
         let success_codes = success_codes.to_vec();
         Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, redaction })

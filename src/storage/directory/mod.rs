@@ -59,6 +59,10 @@ impl Account for Directory {
         let container: Arc<Container> = Arc::clone(&self.container);
         container
     }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("directory {}", self.container.root.display()))
+    }
 }
 
 #[derive(Debug)]

@@ -53,6 +53,18 @@ fn kinds() {
             "#]],
             ),
             (
+                "",
+                &[
+                    ("FLOWLOGD__INTAKES__OUT__BATCH__MAX_AGE", "3651d"),
+                    ("FLOWLOGD__LIMITS__ONCE_DEADLINE", "100000000000000d"),
+                ],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes.out.batch.max_age (variable FLOWLOGD__INTAKES__OUT__BATCH__MAX_AGE): cannot use "3651d"; give a duration of at most "3650d"
+                      limits.once_deadline (variable FLOWLOGD__LIMITS__ONCE_DEADLINE): cannot use "100000000000000d"; give a duration of at most "3650d"
+                "#]],
+            ),
+            (
                 "allow_http = \"true\"",
                 &[],
                 expect![[r#"
