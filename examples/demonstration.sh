@@ -55,7 +55,7 @@ format = "text"
 SETTINGS
 coproc writer {
     exec target/debug/examples/flow_log_writer --endpoint "$endpoint" --create-container --nics 5 --roots 2 \
-        --first-minute 50 --interactive --ledger "$work/written"
+        --start-hour "$(date -u -d '1 hour ago' +%Y-%m-%dT%H)" --first-minute 50 --interactive --ledger "$work/written"
 }
 pids+=("$writer_PID")
 

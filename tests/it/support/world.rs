@@ -6,8 +6,10 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    time::{Duration, SystemTime},
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -108,9 +110,14 @@ impl World {
         assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     }
 
-    /// A writer into this container, with a ledger of its own.
+    /// A writer into this container, with a ledger of its own. It begins in the hour before this one, unless told
+    /// otherwise: what appears later than that in an older hour is late, and found in its turn only.
     pub(crate) fn writer_into(&self, container: &str, ledger: &str, arguments: &[&str]) -> InteractiveWriter {
         let ledger = self.path(ledger);
+        let start_hour = DateTime::<Utc>::from(SystemTime::now() - Duration::from_secs(3_600));
+        let start_hour = start_hour.format("%Y-%m-%dT%H").to_string();
+        let start: &[&str] =
+            if arguments.contains(&"--start-hour") { &[] } else { &["--start-hour", &start_hour] };
         let target = [
             "--endpoint",
             &self.endpoint,
@@ -120,7 +127,7 @@ impl World {
             "--ledger",
             ledger.to_str().unwrap(),
         ];
-        InteractiveWriter::start(target.into_iter().chain(arguments.iter().copied()))
+        InteractiveWriter::start(target.iter().chain(start).chain(arguments).copied())
     }
 
     /// The collector with these arguments.
