@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match cli::execute(cli::Arguments::parse()) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            telemetry::report_fatal(&failure.error);
+            telemetry::report_fatal(&failure.error, failure.exit.code());
             failure.exit.into()
         }
     }

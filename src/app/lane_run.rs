@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{AppError, Mode, Obstacle, source_watch::SourceWatch};
 use crate::{
-    pipeline::{self, Lane, Memory, PassError, PassReport, Stopping},
+    pipeline::{self, Lane, Memory, PassError, PassReport, Rejections, Stopping},
     storage::StorageErrorKind,
     telemetry::{chain, health::Component},
 };
@@ -171,6 +171,13 @@ impl LaneRun {
         let complete = report.is_complete();
         if let Some(reason) = &report.abandoned {
             warn!(source, container, intake, reason, "batches were given up; they are read again");
+        }
+        for (reason, rejections) in &report.rejections {
+            let Rejections { count, blob, offset, detail } = rejections;
+            warn!(
+                source, container, intake, %reason, count, %blob, offset, detail,
+                "input entered the quarantine; the first of it is named",
+            );
         }
         info!(
             source,

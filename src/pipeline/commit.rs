@@ -2,17 +2,17 @@
 //! the tracker and of the frontiers.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, btree_map, hash_map::Entry},
     time::Duration,
 };
 
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, error, info, warn};
 
-use super::{Lane, Pass, PassError, deliver::Receipt};
+use super::{Lane, Pass, PassError, deliver::Receipt, report::Rejections};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
-    model::{ETag, Hour, HourlyBlob},
+    model::{ETag, Hour, HourlyBlob, Reason},
     retry::Backoff,
     store::{Commit, PositionChange},
     telemetry::chain,
@@ -53,6 +53,7 @@ pub(super) enum Found {
 pub(super) struct Committed {
     pub(super) events: u64,
     pub(super) quarantined: u64,
+    pub(super) rejections: BTreeMap<Reason, Rejections>,
     pub(super) hours_sealed: u64,
     /// Whether reading was stopped because the quarantine is full.
     pub(super) quarantine_full: bool,
@@ -187,7 +188,12 @@ impl Committer<'_> {
             }
         }
         let n_rejected = u64::try_from(commit.rejected.len()).unwrap_or(u64::MAX);
-        let reasons: Vec<_> = commit.rejected.iter().map(|(_, rejected)| rejected.reason).collect();
+        let mut rejections: BTreeMap<Reason, Rejections> = BTreeMap::new();
+        for (blob, rejected) in &commit.rejected {
+            let of_reason =
+                rejections.entry(rejected.reason).or_insert_with(|| Rejections::new(blob, rejected));
+            of_reason.count = of_reason.count.saturating_add(1);
+        }
         if !commit.positions.is_empty() || !commit.frontiers.is_empty() || n_rejected > 0 {
             self.store(commit).await?;
             self.lane.metrics.progress.commits.inc();
@@ -196,8 +202,17 @@ impl Committer<'_> {
             self.pass.progress.acknowledged(blob.hour());
             self.pass.outstanding.done(&blob);
         }
-        for reason in reasons {
-            self.lane.metrics.progress.quarantined(reason, 1);
+        for (reason, news) in rejections {
+            self.lane.metrics.progress.quarantined(reason, news.count);
+            match self.committed.rejections.entry(reason) {
+                btree_map::Entry::Vacant(none_yet) => {
+                    none_yet.insert(news);
+                }
+                btree_map::Entry::Occupied(mut earlier) => {
+                    let count = &mut earlier.get_mut().count;
+                    *count = count.saturating_add(news.count);
+                }
+            }
         }
         self.lane.metrics.progress.events_delivered.inc_by(events);
         self.committed.events = self.committed.events.saturating_add(events);

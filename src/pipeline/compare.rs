@@ -29,6 +29,8 @@ pub(super) async fn compare(
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
+    // A complete listing lacks what is not noted anew.
+    let mut held = memory.held.take(root, hour);
     let mut works = Vec::new();
     let mut sealable = is_past(listing.date, hour.end(), lane.rules.seal_after);
     for version in listing.blobs {
@@ -50,13 +52,15 @@ pub(super) async fn compare(
             }
             _ => {}
         }
-        let is_held = memory.held.get(&version.name) == Some(&version.etag);
+        let held_version = held.remove(&version.name);
+        let is_held = held_version.as_ref() == Some(&version.etag);
         if is_held && !sealing {
             counts.held = counts.held.saturating_add(1);
             sealable = false;
+            memory.held.insert(&version.name, version.etag);
             continue;
         }
-        if memory.held.remove(&version.name).is_some() && !is_held {
+        if held_version.is_some() && !is_held {
             warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
         }
         if !pass.outstanding.take(&blob) {

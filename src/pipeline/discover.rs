@@ -15,6 +15,7 @@ use super::{
     commit::Found,
     compare::compare,
     listing::{Lister, ListingError},
+    noted::Noted,
     plan::{self, HourPlan},
     sweep::{self, Sweep},
 };
@@ -66,9 +67,9 @@ pub struct Memory {
     strange: HashSet<String>,
     server_clock: Option<(DateTime<Utc>, Instant)>,
     /// Blobs that are held because of damage, with the version that was found damaged.
-    pub(super) held: HashMap<BlobName, ETag>,
+    pub(super) held: Noted<ETag>,
     /// Blobs that were gone before they were read to their end, as far as that was said already.
-    pub(super) gone: HashSet<BlobName>,
+    pub(super) gone: Noted<()>,
     /// Whether what is not delivered is in danger; `None` before the first pass, or where nobody says how long blobs
     /// are kept.
     pub(super) retention: Option<RetentionAlarm>,
@@ -239,6 +240,8 @@ async fn learn_roots(
     if memory.roots_learned.is_none_or(is_due) {
         let walked = lister.roots(&mut memory.years).await?;
         memory.roots.retain(|root, _| walked.contains(root));
+        memory.held.retain_hours(|root, _| walked.contains(root));
+        memory.gone.retain_hours(|root, _| walked.contains(root));
         for root in walked {
             memory.roots.entry(root).or_default();
         }
@@ -258,6 +261,11 @@ async fn discover_everything(
     frontiers: &mut HashMap<String, Frontier>,
 ) -> Result<(), Stop> {
     let Some(now) = learn_roots(memory, lister, counts).await? else { return Ok(()) };
+    // What is not listed any more is not said again either.
+    let first_revisited = sweep::first_revisited(lane, now);
+    memory.gone.retain_hours(|root, hour| {
+        hour >= first_revisited || frontiers.get(root).is_none_or(|frontier| !frontier.is_sealed(hour))
+    });
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
     for root in &roots {
@@ -379,7 +387,7 @@ pub(super) fn say_gone(
     name: &BlobName,
     (read_bytes, unread_bytes): (u64, Option<u64>),
 ) {
-    if memory.gone.insert(name.clone()) {
+    if memory.gone.insert(name, ()) {
         warn!(
             blob = %name, read_bytes, unread_bytes,
             "a blob was gone before it was read to its end; what lay behind the bytes read is lost",

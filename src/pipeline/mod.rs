@@ -23,6 +23,7 @@ mod discover;
 pub mod filter;
 mod gunzip;
 mod listing;
+mod noted;
 mod outstanding;
 mod plan;
 mod progress;
@@ -52,7 +53,7 @@ use crate::{
 
 pub use budget::Budget;
 pub use discover::Memory;
-pub use report::PassReport;
+pub use report::{PassReport, Rejections};
 
 use discover::say_gone;
 use filter::BlobFilter;
@@ -246,7 +247,7 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
     watch.end(memory, &pass.progress);
     memory.quarantine_full = committed.quarantine_full;
     for (name, etag) in &collected.held {
-        memory.held.insert(name.clone(), etag.clone());
+        memory.held.insert(name, etag.clone());
     }
     for (name, read_bytes, unread_bytes) in &collected.gone {
         say_gone(lane, memory, &mut discovered.0, name, (*read_bytes, *unread_bytes));

@@ -1,11 +1,14 @@
 //! What a pass came to, as one readable line.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 use super::{PassError, collect::Collected, commit::Committed, deliver::Delivered, discover::Counts};
-use crate::storage::StorageErrorKind;
+use crate::{
+    model::{BlobName, HourlyBlob, Reason, Rejected},
+    storage::StorageErrorKind,
+};
 
 /// What one pass came to.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub struct PassReport {
     pub events: u64,
     /// Entries new in the quarantine.
     pub quarantined: u64,
+    /// The same by reason, each with the first entry.
+    pub rejections: BTreeMap<Reason, Rejections>,
     /// Blobs that are held because of damage.
     pub held: u64,
     /// Blobs that were gone before they were read to their end, new in this pass.
@@ -52,6 +57,27 @@ pub struct PassReport {
     pub errors: Vec<PassError>,
 }
 
+/// What entered the quarantine in one pass for one reason: how much, and the first entry.
+#[derive(Debug, Clone)]
+pub struct Rejections {
+    /// Number of entries.
+    pub count: u64,
+    /// Blob of the first one.
+    pub blob: BlobName,
+    /// Its offset there.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Rejections {
+    /// None yet, but with the place of the first one.
+    pub(super) fn new(blob: &HourlyBlob, first: &Rejected) -> Self {
+        let detail = first.detail.clone();
+        Self { count: 0, blob: blob.name().clone(), offset: first.span.from, detail }
+    }
+}
+
 impl PassReport {
     pub(super) fn new(
         now: Option<DateTime<Utc>>,
@@ -69,6 +95,7 @@ impl PassReport {
             bytes_read: collected.bytes_read,
             events: committed.events,
             quarantined: committed.quarantined,
+            rejections: committed.rejections,
             held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
             gone: found.gone,
             failed: collected.failed,

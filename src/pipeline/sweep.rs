@@ -108,7 +108,7 @@ fn is_prune_due(root: &str, elapsed: Option<Duration>, now: DateTime<Utc>) -> bo
 }
 
 /// The oldest hour that is young enough, and not before the first hour of all.
-fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
+pub(super) fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
     let revisit = TimeDelta::from_std(lane.rules.revisit).unwrap_or(TimeDelta::MAX);
     // An hour is as old as its end: the one that contains the moment ends after it.
     let youngest_moment = now.checked_sub_signed(revisit).unwrap_or(DateTime::<Utc>::MIN_UTC);

@@ -1,6 +1,9 @@
 //! The subscriber that writes the log lines.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::OnceLock,
+};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -37,6 +40,9 @@ pub enum FilterError {
     Syntax(#[source] ParseError),
 }
 
+/// Whether the lines are JSON; empty until logging has started.
+static IS_JSON: OnceLock<bool> = OnceLock::new();
+
 /// Checks a `RUST_LOG` style filter.
 ///
 /// # Errors
@@ -58,10 +64,17 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         LogFormat::Json => true,
     };
     if is_json {
-        json_subscriber(filter, io::stderr).try_init().map_err(TelemetryError::Start)
+        json_subscriber(filter, io::stderr).try_init().map_err(TelemetryError::Start)?;
     } else {
-        text_subscriber(filter, io::stderr, is_terminal).try_init().map_err(TelemetryError::Start)
+        text_subscriber(filter, io::stderr, is_terminal).try_init().map_err(TelemetryError::Start)?;
     }
+    IS_JSON.get_or_init(|| is_json);
+    Ok(())
+}
+
+/// Whether logging has started and writes JSON.
+pub(super) fn is_json() -> bool {
+    IS_JSON.get().is_some_and(|is_json| *is_json)
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, FilterError> {

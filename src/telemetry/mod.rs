@@ -32,8 +32,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Prints the error that ends the program, with its chain of causes, to stderr.
-pub fn report_fatal(error: &anyhow::Error) {
+/// Says to stderr which error ends the program, with its chain of causes, and by which code: as JSON where all other
+/// lines are, else for people.
+pub fn report_fatal(error: &anyhow::Error, exit: u8) {
+    if logs::is_json() && tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!(exit, error = %chain(error.as_ref()), "flowlogd ends");
+        return;
+    }
     #[expect(clippy::print_stderr, reason = "the last word of a process whose logging may not have started")]
     {
         eprintln!("flowlogd: {}", chain(error.as_ref()));

@@ -304,6 +304,37 @@ fn compressed_blobs_grow() {
     assert_eq!(site.rows(), []);
 }
 
+/// *Scenario*: two blobs with records that are none, and one with a tuple that is none; then another pass.
+/// *Guarantees*: the log says of each reason once how many there are, and names one of them with its place; the next pass
+/// says nothing.
+#[test]
+fn what_is_quarantined_is_said() {
+    let site = Site::new("2h");
+    let odd = document(&format!("{},{{\"odd\":1}},{{\"odd\":2}}", record(1)));
+    site.put(4, &odd);
+    site.put(5, &document("{\"odd\":3}"));
+    let bad_tuple = record(2).replace(",443,", ",x,");
+    site.put(6, &document(&bad_tuple));
+    let pass = site.once();
+    assert_eq!(pass.numbers, [1], "{}", pass.stderr);
+    let lines = pass.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let said: Vec<Value> = lines.filter(|line| line["reason"].is_string()).collect();
+    let mut reasons: Vec<_> =
+        said.iter().map(|line| (line["reason"].as_str().unwrap(), &line["count"])).collect();
+    reasons.sort_by_key(|(reason, _)| *reason);
+    assert_eq!(reasons, [("bad_record", &Value::from(3)), ("bad_tuple", &Value::from(1))], "{}", pass.stderr);
+    let rows = site.rows();
+    for line in said {
+        assert_eq!(line["level"], "WARN");
+        assert!(line["blob"].as_str().unwrap().ends_with("/PT1H.json"), "{line}");
+        assert!(!line["detail"].as_str().unwrap().is_empty(), "{line}");
+        let is_of = |row: &Row| line["offset"] == row.0 && line["reason"] == row.2.as_str();
+        assert!(rows.iter().any(is_of), "{line}: {rows:?}");
+    }
+    let again = site.once();
+    assert!(!again.stderr.contains("quarantine;"), "{}", again.stderr);
+}
+
 /// *Scenario*: the storage server lists a blob of 1,000 bytes and has it no more when it is read.
 /// *Guarantees*: the pass goes on, counts the blob, and says how many bytes nobody will read any more.
 #[tokio::test]

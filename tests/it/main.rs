@@ -39,6 +39,7 @@ mod dates;
 mod e2e;
 mod hours;
 mod lanes;
+mod last_word;
 mod late;
 mod memory;
 mod nsg;
