@@ -43,7 +43,9 @@ mod memory;
 mod nsg;
 mod receiver;
 mod rewritten;
+mod room;
 mod source_faults;
+mod upkeep;
 mod writer;
 
 mod project;
