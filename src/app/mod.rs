@@ -139,22 +139,26 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
     ended
 }
 
-/// Says which intakes and accounts have positions and are in no settings any more: nothing is forgotten silently.
+/// Says which intakes and containers have something stored and are in no settings any more: nothing is forgotten
+/// silently.
 async fn report_unconfigured(
     state: &StateHandle,
     sources: &[Source],
     intakes: &[IntakeUnit],
 ) -> Result<(), AppError> {
-    let known_account = |name: &str| sources.iter().any(|source| source.storage.account() == name);
     for Scope { origin, intake } in state.scopes().await.map_err(AppError::State)? {
         if !intakes.iter().any(|unit| unit.name == intake) {
             warn!(
                 intake, %origin,
                 "positions of an intake that is not configured any more are kept: `flowlogd checkpoints reset --intake \
-                 {intake}` forgets them",
+                 {intake}` forgets them, `flowlogd quarantine drop --intake {intake}` what it has in the quarantine",
             );
-        } else if !known_account(&origin.account) {
-            warn!(intake, %origin, "positions of a source that is not configured any more are kept");
+        } else if !sources.iter().any(|source| source_run::is_of(source, &origin)) {
+            warn!(
+                intake, %origin,
+                "positions of a source that is not configured any more are kept: `flowlogd checkpoints reset --source \
+                 {origin}` forgets them, `flowlogd quarantine drop --source {origin}` what it has in the quarantine",
+            );
         }
     }
     Ok(())

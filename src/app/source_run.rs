@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     flowlog::FLOW_LOG_CONTAINERS,
-    model::{Hour, Scope},
+    model::{Hour, Origin, Scope},
     pipeline::{
         Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle,
     },
@@ -334,6 +334,15 @@ fn is_changed(start: Start, stored: FirstHour, proposed: FirstHour) -> bool {
         }
         _ => stored != proposed,
     }
+}
+
+/// Whether a container is one that a source reads, or would read if it existed.
+pub(super) fn is_of(source: &settings::Source, origin: &Origin) -> bool {
+    let is_read = match named_container(source) {
+        Some(name) => name == origin.container,
+        None => FLOW_LOG_CONTAINERS.contains(&origin.container.as_str()),
+    };
+    is_read && source.storage.account() == origin.account
 }
 
 /// The container that the settings name; a directory is one container, named or not.

@@ -37,12 +37,11 @@ pub(super) enum Found {
     Frontier { root: String, frontier: Frontier },
     /// A sealed hour has something new in it.
     Reopened { root: String, hour: Hour },
-    /// An hour was listed completely, before any of its blobs was handed to the readers.
+    /// An hour whose time to be sealed has come was listed completely, before any of its blobs was handed to the readers.
+    /// Nothing is told of others: there may be no room to hear it for long.
     Hour {
         root: String,
         hour: Hour,
-        /// Whether its time to be sealed has come.
-        sealable: bool,
         /// The blobs with something to read, with the version that was listed.
         outstanding: HashMap<HourlyBlob, ETag>,
     },
@@ -135,10 +134,7 @@ impl Committer<'_> {
                     self.changed.push(root);
                 }
             }
-            Found::Hour { root, hour, sealable, outstanding } => {
-                if !sealable {
-                    return;
-                }
+            Found::Hour { root, hour, outstanding } => {
                 if outstanding.is_empty() {
                     self.seal(root, hour);
                 } else {

@@ -17,7 +17,7 @@ use crate::{
     model::{Hour, HourlyBlob},
 };
 
-/// What the listing shows of the hour, and the blobs with something to read.
+/// What the committer must know of the hour, where its time to be sealed has come, and the blobs with something to read.
 pub(super) async fn compare(
     lane: &Lane,
     memory: &mut Memory,
@@ -25,7 +25,7 @@ pub(super) async fn compare(
     pass: &Pass,
     (root, hour): (&str, Hour),
     listing: Listing,
-) -> Result<(Found, Vec<Work>), Stop> {
+) -> Result<(Option<Found>, Vec<Work>), Stop> {
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
@@ -76,8 +76,8 @@ pub(super) async fn compare(
             say_gone(lane, memory, counts, blob.name(), (position.bytes().unwrap_or_default(), None));
         }
     }
-    let outstanding = works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
-    let found = Found::Hour { root: root.to_owned(), hour, sealable, outstanding };
+    let outstanding = || works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
+    let found = sealable.then(|| Found::Hour { root: root.to_owned(), hour, outstanding: outstanding() });
     Ok((found, works))
 }
 

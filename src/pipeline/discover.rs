@@ -314,7 +314,9 @@ async fn list_hours(
             };
             let (hour_found, found_works) =
                 compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
-            outlet.tell(hour_found).await?;
+            if let Some(hour_found) = hour_found {
+                outlet.tell(hour_found).await?;
+            }
             works.push(found_works);
         }
         outlet.hand_over_in_turn(works).await?;

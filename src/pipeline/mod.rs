@@ -210,18 +210,18 @@ impl PassError {
 
 /// One pass over everything new in a lane's container: read, deliver, commit.
 pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping) -> PassReport {
-    if memory.quarantine_full {
-        // It became full in an earlier pass: nothing is read until somebody has made room.
-        match lane.state.quarantine_usage().await {
-            Ok(usage) if usage.bytes >= lane.limits.quarantine_bytes => {
-                return PassReport { quarantine_full: true, ..PassReport::default() };
-            }
-            Ok(_) => {
-                memory.quarantine_full = false;
-                lane.store_health.ready();
-            }
-            Err(error) => return PassReport { errors: vec![error.into()], ..PassReport::default() },
+    // Where it is full, nothing is read until somebody has made room: after a restart too.
+    match lane.state.quarantine_usage().await {
+        Ok(usage) if usage.bytes >= lane.limits.quarantine_bytes => {
+            memory.quarantine_full = true;
+            return PassReport { quarantine_full: true, ..PassReport::default() };
         }
+        Ok(_) if memory.quarantine_full => {
+            memory.quarantine_full = false;
+            lane.store_health.ready();
+        }
+        Ok(_) => {}
+        Err(error) => return PassReport { errors: vec![error.into()], ..PassReport::default() },
     }
     let mut watch = Watch::begin(lane, memory);
     let pass = Arc::new(Pass { stopping: stopping.child(), ..Pass::default() });

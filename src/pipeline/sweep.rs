@@ -61,7 +61,9 @@ pub(super) async fn revisit(
     }
     warn!(root, %hour, blobs = works.len(), "a sealed hour has changed: it is read again where it is new");
     outlet.tell(Found::Reopened { root: root.to_owned(), hour }).await?;
-    outlet.tell(found).await?;
+    if let Some(found) = found {
+        outlet.tell(found).await?;
+    }
     outlet.hand_over_in_turn(vec![works]).await
 }
 

@@ -45,7 +45,9 @@ mod memory;
 mod nsg;
 mod receiver;
 mod rewritten;
+mod room;
 mod source_faults;
+mod upkeep;
 mod writer;
 
 mod project;

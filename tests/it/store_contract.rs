@@ -77,6 +77,7 @@ fn contract<S: StateStore>(open: impl Fn() -> S, quarantined: Quarantined<S>) {
     upkeep::the_quarantine_is_counted(&open);
     upkeep::sealed_hours_are_pruned(&open);
     upkeep::scopes_are_listed(&open);
+    upkeep::days_are_found_in_order(&open);
 }
 
 fn first_hour_is_decided_once<S: StateStore>(open: &impl Fn() -> S) {

@@ -2,7 +2,7 @@
 
 use flowlogd::{
     checkpoint::{Frontier, TailState},
-    model::Scope,
+    model::{Hour, Scope},
     store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore},
 };
 
@@ -133,4 +133,44 @@ pub(super) fn frontiers_are_reopened<S: StateStore>(open: &impl Fn() -> S) {
         frontier = store(&frontier);
     }
     assert_eq!(frontier, Frontier::new(hour(11)));
+}
+
+/// Days of a root come in order, each once, whatever hours they have; those of another root or scope do not.
+pub(super) fn days_are_found_in_order<S: StateStore>(open: &impl Fn() -> S) {
+    let (of, other) = (scope("days"), scope("days-other"));
+    assert_eq!(open().stored_day(&of, ROOT, None).unwrap(), None);
+    let first = hour(0);
+    let at_hour = |hours: i64| Hour::from_number(first.number() + hours);
+    // Stored in another order than that of the days; a year lies between the last two.
+    let last = 24 * 365 + 7;
+    let stored = [at_hour(47), at_hour(last), at_hour(5), at_hour(24), at_hour(23)];
+    let positions = |hours: &[Hour], root: &str| {
+        hours.iter().map(|hour| moved(&blob(root, *hour, "A"), None, at(1))).collect::<Vec<_>>()
+    };
+    open().commit(&Commit { positions: positions(&stored, ROOT), ..nothing(&of) }).unwrap();
+    let elsewhere = positions(&[at_hour(-30), at_hour(60)], "another");
+    open().commit(&Commit { positions: elsewhere, ..nothing(&of) }).unwrap();
+    let of_other = positions(&[at_hour(-60), at_hour(80)], ROOT);
+    open().commit(&Commit { positions: of_other, ..nothing(&other) }).unwrap();
+
+    let last_day = at_hour(24 * 365);
+    for (after, expected) in [
+        (None, Some(first)),
+        (Some(at_hour(-1)), Some(first)),
+        (Some(first), Some(at_hour(24))),
+        (Some(at_hour(5)), Some(at_hour(24))),
+        (Some(at_hour(23)), Some(at_hour(24))),
+        (Some(at_hour(24)), Some(last_day)),
+        (Some(at_hour(47)), Some(last_day)),
+        (Some(at_hour(100)), Some(last_day)),
+        (Some(last_day), None),
+        (Some(at_hour(last + 100)), None),
+    ] {
+        assert_eq!(open().stored_day(&of, ROOT, after).unwrap(), expected, "after {after:?}");
+    }
+    assert_eq!(open().stored_day(&of, "another", None).unwrap(), Some(at_hour(-48)));
+    assert_eq!(open().stored_day(&of, "another", Some(first)).unwrap(), Some(at_hour(48)));
+    assert_eq!(open().stored_day(&other, ROOT, None).unwrap(), Some(at_hour(-72)));
+    assert_eq!(open().stored_day(&of, "unknown", None).unwrap(), None);
+    assert_eq!(open().stored_day(&scope("nobody"), ROOT, None).unwrap(), None);
 }

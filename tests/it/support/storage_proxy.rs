@@ -1,6 +1,6 @@
 //! A proxy on loopback between the collector and the storage server. It counts what is asked for, cuts answers short,
-//! repeats old listings, and sets the server's clock ahead. It has threads of its own: tests wait for whole processes
-//! meanwhile.
+//! spoils or withholds them, repeats old listings, and sets the server's clock. It has threads of its own: tests wait for
+//! whole processes meanwhile.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::azurite::{ACCOUNT, Azurite};
@@ -22,6 +22,17 @@ pub(crate) struct StorageProxy {
     accepting: Option<JoinHandle<()>>,
 }
 
+/// What happens to the requests that [`StorageProxy::fail`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A listing is answered with what is no listing.
+    Garbage,
+    /// A listing's first page holds nothing and tells of a second one, which never comes whole.
+    DiesMidway,
+    /// The request is taken, and nothing comes back.
+    Silence,
+}
+
 #[derive(Debug)]
 struct State {
     stopped: bool,
@@ -29,14 +40,22 @@ struct State {
     n_reads: u64,
     /// Which of them are cut.
     cut: Range<u64>,
-    /// How far the server's clock is ahead.
-    ahead: Duration,
+    /// What the server's clock shows.
+    clock: Clock,
+    /// The requests that fail, by a part of method and target.
+    failing: Option<(String, Fault)>,
     /// Method and target of every request.
     requests: Vec<String>,
     /// The first answer to each listing.
     listings: HashMap<String, Vec<u8>>,
     /// Whether listings are answered as they were.
     repeating: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Clock {
+    Ahead(Duration),
+    Stands(SystemTime),
 }
 
 impl StorageProxy {
@@ -48,7 +67,8 @@ impl StorageProxy {
             stopped: false,
             n_reads: 0,
             cut: 0..0,
-            ahead: Duration::ZERO,
+            clock: Clock::Ahead(Duration::ZERO),
+            failing: None,
             requests: Vec::new(),
             listings: HashMap::new(),
             repeating: false,
@@ -104,7 +124,22 @@ impl StorageProxy {
 
     /// From now on, the server's clock is this many minutes ahead.
     pub(crate) fn set_minutes_ahead(&self, minutes: u64) {
-        self.state.lock().unwrap().ahead = Duration::from_secs(minutes * 60);
+        self.state.lock().unwrap().clock = Clock::Ahead(Duration::from_secs(minutes * 60));
+    }
+
+    /// From now on, the server's clock stands at this time.
+    pub(crate) fn stop_clock(&self, at: SystemTime) {
+        self.state.lock().unwrap().clock = Clock::Stands(at);
+    }
+
+    /// From now on, requests whose method and target hold this fail.
+    pub(crate) fn fail(&self, part: &str, fault: Fault) {
+        self.state.lock().unwrap().failing = Some((part.to_owned(), fault));
+    }
+
+    /// From now on, nothing fails.
+    pub(crate) fn heal(&self) {
+        self.state.lock().unwrap().failing = None;
     }
 }
 
@@ -131,11 +166,19 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
     let is_listing = request.contains("comp=list");
     lines.retain(|line| !is_header(line, "connection"));
     lines.push("Connection: close".to_owned());
-    let repeated = {
+    let (repeated, fault) = {
         let mut state = state.lock().unwrap();
         state.requests.push(request.clone());
-        state.listings.get(&request).filter(|_| state.repeating).cloned()
+        let failing = state.failing.as_ref().filter(|(part, _)| request.contains(part));
+        (state.listings.get(&request).filter(|_| state.repeating).cloned(), failing.map(|(_, fault)| *fault))
     };
+    if fault == Some(Fault::Silence) {
+        // Until the client gives up.
+        return client.read_to_end(&mut Vec::new()).map(drop);
+    }
+    if fault == Some(Fault::DiesMidway) && request.contains(SECOND_PAGE) {
+        return Ok(());
+    }
     let answer = match repeated {
         Some(answer) => answer,
         None => {
@@ -149,12 +192,16 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
     if is_listing {
         state.lock().unwrap().listings.entry(request).or_insert_with(|| answer.clone());
     }
+    let answer = match fault {
+        Some(fault) => spoiled(&answer, fault)?,
+        None => answer,
+    };
     let (head, mut body) = split_head(&answer)?;
-    let (cut, ahead) = {
+    let (cut, clock) = {
         let mut state = state.lock().unwrap();
         let n_read = state.n_reads;
         state.n_reads += u64::from(is_read);
-        (is_read && state.cut.contains(&n_read), state.ahead)
+        (is_read && state.cut.contains(&n_read), state.clock)
     };
     if cut {
         body = &body[..body.len() / 2];
@@ -162,12 +209,35 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
     let mut lines = self::lines(head);
     for line in &mut lines {
         if is_header(line, "date") {
-            let date = httpdate::parse_http_date(line.split_once(": ").unwrap().1).unwrap();
-            *line = format!("Date: {}", httpdate::fmt_http_date(date + ahead));
+            let date = match clock {
+                Clock::Ahead(ahead) => {
+                    httpdate::parse_http_date(line.split_once(": ").unwrap().1).unwrap() + ahead
+                }
+                Clock::Stands(at) => at,
+            };
+            *line = format!("Date: {}", httpdate::fmt_http_date(date));
         }
     }
     client.write_all(&joined(&lines))?;
     client.write_all(body)
+}
+
+/// In the request for the page after a spoiled one.
+const SECOND_PAGE: &str = "marker=second";
+
+/// The answer to a listing with another body.
+fn spoiled(answer: &[u8], fault: Fault) -> io::Result<Vec<u8>> {
+    let body = match fault {
+        Fault::Garbage => "<html><p>Sign in to the network",
+        Fault::DiesMidway | Fault::Silence => {
+            "<?xml version=\"1.0\"?><EnumerationResults><Blobs/><NextMarker>second</NextMarker></EnumerationResults>"
+        }
+    };
+    let (head, _) = split_head(answer)?;
+    let mut lines = lines(head);
+    lines.retain(|line| !is_header(line, "content-length") && !is_header(line, "transfer-encoding"));
+    lines.push(format!("Content-Length: {}", body.len()));
+    Ok([joined(&lines), body.into()].concat())
 }
 
 fn split_head(answer: &[u8]) -> io::Result<(&[u8], &[u8])> {
