@@ -299,32 +299,108 @@ fn readme_names_the_protocols() {
     assert_eq!(named, protocols);
 }
 
-/// *Scenario*: README's settings, with its secret files in another place. *Guarantees*: they are good.
+/// *Scenario*: each of README's settings, with its secret files in another place. *Guarantees*: they are good, and one of
+/// them has several sources and intakes.
 #[test]
 fn readme_settings_are_good() {
     let readme = read("README.md");
-    let mut blocks = readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
-    let settings = blocks.next().unwrap();
-    assert_eq!(blocks.next(), None);
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["account_key", "intake_key"] {
-        assert!(settings.contains(&format!("/run/secrets/{name}\"")), "{name}");
-        fs::write(directory.path().join(name), "c2VjcmV0").unwrap();
+    let blocks = readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let mut n_sources = Vec::new();
+    for settings in blocks {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = settings.split("\"/run/secrets/").skip(1).map(|rest| rest.split('"').next().unwrap());
+        for (number, name) in secrets.enumerate() {
+            fs::write(directory.path().join(name), format!("c2VjcmV{number}")).unwrap();
+        }
+        let file = directory.path().join("flowlogd.toml");
+        let place = directory.path().to_str().unwrap();
+        fs::write(&file, settings.replace("/run/secrets", place)).unwrap();
+        let output = flowlogd(&["--config", file.to_str().unwrap(), "check-config"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
+        assert!(text_of(&output.stdout).contains("account = \"mystorageaccount\""));
+        let written: toml::Table = settings.parse().unwrap();
+        n_sources.push(written["sources"].as_table().unwrap().len());
     }
-    let file = directory.path().join("flowlogd.toml");
-    let secrets = directory.path().to_str().unwrap();
-    fs::write(&file, settings.replace("/run/secrets", secrets)).unwrap();
-    let output = flowlogd(&["--config", file.to_str().unwrap(), "check-config"], &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text_of(&output.stderr));
-    assert!(text_of(&output.stdout).contains("account = \"mystorageaccount\""));
+    assert_eq!(n_sources, [1, 2]);
+}
+
+/// Every text of the program's sources in one, strings that go over several lines joined.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &sources(&path);
+        } else {
+            let text = fs::read_to_string(&path).unwrap().replace("\\\"", "\"");
+            let mut lines = text.split("\\\n");
+            all += lines.next().unwrap();
+            all.extend(lines.map(str::trim_start));
+        }
+    }
+    all
+}
+
+/// *Scenario*: the tables of conditions in the documentation of operations. *Guarantees*: every log line, error and reason
+/// stands in the program's sources, but for what changes in it; every metric is documented.
+#[test]
+fn documented_conditions_are_the_programs() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let (document, metrics) = (read("docs/operations.md"), read("docs/metrics.md"));
+    let (mut n_texts, mut n_metrics) = (0, 0);
+    let is_condition = |line: &&str| line.starts_with("| ") && !line.starts_with("| what |");
+    for row in document.lines().filter(is_condition) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [_, log, metric, _, _] = cells.as_slice() else { panic!("{} cells in {row}", cells.len()) };
+        for line in log.split("<br>").filter(|line| line.contains('`')) {
+            let (_, text) = line.split_once('`').unwrap();
+            let text = text.trim_matches(['`', ' ']);
+            for piece in text.split(['<', '>']).step_by(2).flat_map(|piece| piece.split(": ")) {
+                assert!(sources.contains(piece), "`{piece}` of `{text}` is in no source");
+            }
+            n_texts += 1;
+        }
+        for name in metric.split('`').skip(1).step_by(2).filter(|name| name.contains('_')) {
+            let is_value = metrics.contains(&format!("`{name}`"));
+            assert!(is_value || metrics.contains(&format!("| `flowlogd_{name}` |")), "{name}");
+            n_metrics += 1;
+        }
+    }
+    assert!(n_texts > 50 && n_metrics > 45, "{n_texts} texts, {n_metrics} metrics");
+}
+
+/// *Scenario*: every whole command that README and the documentation of operations show. *Guarantees*: the program
+/// knows it with its arguments.
+#[test]
+fn shown_commands_are_good() {
+    let mut n_commands = 0;
+    for document in ["README.md", "docs/operations.md"] {
+        let text = read(document);
+        let (prose, blocks): (Vec<_>, Vec<_>) = text.split("```").enumerate().partition(|(n, _)| n % 2 == 0);
+        let spans = prose.iter().flat_map(|(_, part)| part.split('`').skip(1).step_by(2));
+        let lines = blocks.iter().flat_map(|(_, part)| part.lines());
+        for command in spans.chain(lines).filter(|words| words.starts_with("flowlogd ")) {
+            // Tables and log lines leave open what stands there; one log line begins like a command.
+            if command.contains(['|', '[', '<']) || command == "flowlogd starts" {
+                continue;
+            }
+            let parsed = cli::Arguments::try_parse_from(command.split_whitespace());
+            let is_good = parsed.as_ref().map_or_else(|error| !error.use_stderr(), |_| true);
+            assert!(is_good, "{document}: {command}: {parsed:?}");
+            n_commands += 1;
+        }
+    }
+    assert!(n_commands > 10, "only {n_commands} commands were found");
 }
 
 /// *Scenario*: every path of the project that the documents and the checks name. *Guarantees*: it is there.
 #[test]
 fn named_files_exist() {
-    let folders = ["config/", "deploy/", "examples/", "src/", "tests/"];
+    let folders = ["config/", "deploy/", "docs/", "examples/", "src/", "tests/"];
     let mut n_paths = 0;
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "Dockerfile", ".ci/run"] {
+    let documents =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/operations.md", "Dockerfile", ".ci/run"];
+    for document in documents {
         let text = read(document);
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
         for word in text.split(|letter| !is_name(letter)) {
