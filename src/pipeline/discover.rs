@@ -195,8 +195,10 @@ async fn discover(
     outlet.pass.progress.all_found();
     found_all?;
     let Some(polls) = &mut polls else { return Ok(()) };
+    let mut n_acknowledged = 0;
     for round in 1_u64.. {
-        if round > ROUNDS_WHILE_DELIVERING && lane.driver.last_failure().is_none() {
+        let n_before = std::mem::replace(&mut n_acknowledged, outlet.pass.progress.n_acknowledged());
+        if round > ROUNDS_WHILE_DELIVERING && n_acknowledged > n_before {
             return Ok(());
         }
         tokio::select! {

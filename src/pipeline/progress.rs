@@ -33,6 +33,8 @@ pub(super) struct Progress {
     waiting: AtomicU64,
     /// Hour of the blob that was handed to a reader last, counted from the epoch.
     hour: AtomicI64,
+    /// Blobs acknowledged to their end.
+    n_acknowledged: AtomicU64,
     /// For each hour: blobs found that are not acknowledged to their end, and the oldest last change among those found.
     undelivered: Mutex<BTreeMap<Hour, (u64, DateTime<Utc>)>>,
 }
@@ -47,6 +49,7 @@ impl Default for Progress {
             read_bytes: AtomicU64::default(),
             waiting: AtomicU64::default(),
             hour: AtomicI64::new(NO_HOUR),
+            n_acknowledged: AtomicU64::default(),
             undelivered: Mutex::default(),
         }
     }
@@ -93,6 +96,7 @@ impl Progress {
 
     /// A blob of this hour is acknowledged to its end.
     pub(super) fn acknowledged(&self, hour: Hour) {
+        self.n_acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut undelivered = self.undelivered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((n_blobs, _)) = undelivered.get_mut(&hour) {
             *n_blobs = n_blobs.saturating_sub(1);
@@ -100,6 +104,11 @@ impl Progress {
                 undelivered.remove(&hour);
             }
         }
+    }
+
+    /// How many blobs are acknowledged to their end.
+    pub(super) fn n_acknowledged(&self) -> u64 {
+        self.n_acknowledged.load(Ordering::Relaxed)
     }
 
     /// The oldest last change that is not delivered, as far as hours tell.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{
     azurite::Azurite,
     examples::{InteractiveWriter, example},
-    world::{World, last_line, sum},
+    world::{World, last_hour, last_line, sum},
 };
 
 const CONTAINER: &str = "insights-logs-networksecuritygroupflowevent";
@@ -27,8 +27,9 @@ async fn every_tuple_of_both_versions_exactly_once() {
         ["--kind", "nsg2", "--shape", "hostile", "--nics", "3", "--roots", "2", "--first-minute", "58"];
     // Without --container, the writer takes Azure's name for it.
     let target = ["--endpoint", &world.endpoint, "--create-container", "--ledger", ledger.to_str().unwrap()];
-    let mut two =
-        InteractiveWriter::start(target.into_iter().chain(more).chain(["--huge-bytes", "1MB"].into_iter()));
+    let start_hour = last_hour();
+    let rest = ["--huge-bytes", "1MB", "--start-hour", &start_hour];
+    let mut two = InteractiveWriter::start(target.into_iter().chain(more).chain(rest));
     let mut one = world.writer_into(CONTAINER, "one", &["--kind", "nsg1", "--seed", "2"]);
     let mut vnet = world.writer_into(CONTAINER, "vnet", &["--seed", "3"]);
     two.minutes(1);

@@ -26,6 +26,12 @@ pub(crate) struct World {
     pub(crate) endpoint: String,
 }
 
+/// The hour before this one, as the writer takes it.
+pub(crate) fn last_hour() -> String {
+    let moment = DateTime::<Utc>::from(SystemTime::now() - Duration::from_secs(3_600));
+    moment.format("%Y-%m-%dT%H").to_string()
+}
+
 impl World {
     /// `settings` are further lines of the settings, by table.
     pub(crate) async fn new(container: &str, receiver_arguments: &[&str], settings: &[(&str, &str)]) -> Self {
@@ -114,8 +120,7 @@ impl World {
     /// otherwise: what appears later than that in an older hour is late, and found in its turn only.
     pub(crate) fn writer_into(&self, container: &str, ledger: &str, arguments: &[&str]) -> InteractiveWriter {
         let ledger = self.path(ledger);
-        let start_hour = DateTime::<Utc>::from(SystemTime::now() - Duration::from_secs(3_600));
-        let start_hour = start_hour.format("%Y-%m-%dT%H").to_string();
+        let start_hour = last_hour();
         let start: &[&str] =
             if arguments.contains(&"--start-hour") { &[] } else { &["--start-hour", &start_hour] };
         let target = [
