@@ -1,6 +1,6 @@
 //! Compares a complete listing of an hour with the stored positions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -26,6 +26,12 @@ pub(super) async fn compare(
     (root, hour): (&str, Hour),
     listing: Listing,
 ) -> Result<(Option<Found>, Vec<Work>), Stop> {
+    let is_meant = |blob: &HourlyBlob| blob.root() == root && blob.hour() == hour;
+    let blobs = listing.blobs.into_iter().filter_map(|version| Some((path::parse(&version.name)?, version)));
+    let blobs: Vec<_> = blobs.filter(|(blob, _)| is_meant(blob)).collect();
+    // Before the positions are asked for: the position of a blob that is taken here does not move any more.
+    let mut taken: HashSet<HourlyBlob> =
+        blobs.iter().map(|(blob, _)| blob).filter(|blob| pass.outstanding.take(blob)).cloned().collect();
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
@@ -33,11 +39,7 @@ pub(super) async fn compare(
     let mut held = memory.held.take(root, hour);
     let mut works = Vec::new();
     let mut sealable = is_past(listing.date, hour.end(), lane.rules.seal_after);
-    for version in listing.blobs {
-        let Some(blob) = path::parse(&version.name) else { continue };
-        if blob.root() != root || blob.hour() != hour {
-            continue;
-        }
+    for (blob, version) in blobs {
         let position = stored.remove(&blob);
         if version.length == 0 || !lane.filter.wants(&version.name) {
             continue;
@@ -63,12 +65,16 @@ pub(super) async fn compare(
         if held_version.is_some() && !is_held {
             warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
         }
-        if !pass.outstanding.take(&blob) {
+        if !taken.remove(&blob) {
             // Its position is about to move: what is new in it comes after that.
             sealable = false;
             continue;
         }
         works.push(Work { blob, version, position, sealing });
+    }
+    // There is nothing to read in them.
+    for blob in &taken {
+        pass.outstanding.done(blob);
     }
     // A complete listing lacks them.
     for (blob, position) in stored {

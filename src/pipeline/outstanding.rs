@@ -29,7 +29,7 @@ impl Outstanding {
         self.with(|blobs| !blobs.given_up.contains(blob) && blobs.under_way.insert(blob.clone()))
     }
 
-    /// The blob is stored to its end.
+    /// The blob is stored to its end, or there is nothing to read in it.
     pub(super) fn done(&self, blob: &HourlyBlob) {
         self.with(|blobs| blobs.under_way.remove(blob));
         self.emptied.notify_waiters();

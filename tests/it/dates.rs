@@ -112,7 +112,9 @@ async fn dates_that_no_flow_log_has() {
     let world = directory("dates-strange", &names, &minutes, "seal_after = \"1s\"").await;
     let daemon = Daemon::start(&world);
     daemon.until("both", || world.received() == events(&[&minutes[0], &minutes[1]])).await;
-    daemon.says(&["poll complete"], 4).await;
+    let is_sealed = |line: &str| line.contains("hours_sealed") && !line.contains("\"hours_sealed\":0");
+    daemon.until("the old hour to be sealed", || daemon.log().lines().any(is_sealed)).await;
+    daemon.says(&["poll complete"], 2).await;
     let (code, log) = daemon.stop();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches(STRANGE).count(), 4, "{log}");

@@ -44,6 +44,7 @@ mod late;
 mod memory;
 mod nsg;
 mod receiver;
+mod relisting;
 mod rewritten;
 mod room;
 mod source_faults;
