@@ -1,8 +1,9 @@
 //! The collector as a daemon: its log is read while it runs.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -24,7 +25,16 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(world: &World) -> Self {
-        let mut child = world.collector(&["run"]).spawn().unwrap();
+        Self::spawn(&mut world.collector(&["run"]))
+    }
+
+    /// One with an intake `stdout`, whose events go to this file.
+    pub(crate) fn start_to_file(world: &World, events: &Path) -> Self {
+        Self::spawn(world.collector(&["run"]).stdout(File::create(events).unwrap()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let shared = Arc::clone(&log);
@@ -58,18 +68,12 @@ impl Daemon {
 
     /// The most memory that it ever held.
     pub(crate) fn peak_kibibytes(&self) -> u64 {
-        self.measure("status", "VmHWM:")
+        peak_kibibytes(self.child.id())
     }
 
     /// Bytes that it has read from files.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.measure("io", "rchar:")
-    }
-
-    fn measure(&self, file: &str, name: &str) -> u64 {
-        let figures = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
-        let line = figures.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        measure(self.child.id(), "io", "rchar:")
     }
 
     /// Asks it to end (SIGTERM), and waits: its exit code and all that it said.
@@ -88,4 +92,15 @@ impl Drop for Daemon {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// The most memory that a process ever held.
+pub(crate) fn peak_kibibytes(process_id: u32) -> u64 {
+    measure(process_id, "status", "VmHWM:")
+}
+
+fn measure(process_id: u32, file: &str, name: &str) -> u64 {
+    let figures = fs::read_to_string(format!("/proc/{process_id}/{file}")).unwrap();
+    let line = figures.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
