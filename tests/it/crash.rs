@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::support::world::World;
@@ -20,6 +21,44 @@ fn start(world: &World) -> (Child, Receiver<String>) {
     (child, lines)
 }
 
+/// Starts a collector and kills it at a random moment, counted from its first line on.
+pub(crate) fn kill_at_random(world: &World, random: &mut fastrand::Rng) {
+    let (mut child, lines) = start(world);
+    lines.recv_timeout(Duration::from_secs(60)).unwrap();
+    let moment = Duration::from_millis(random.u64(0..400));
+    let begun = Instant::now();
+    // Log lines come all the time; the last look ends at the chosen moment, wherever the daemon is then.
+    while let Some(left) = moment.checked_sub(begun.elapsed()) {
+        if lines.recv_timeout(left).is_err() {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    // It has not ended by itself before.
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+/// An event that was received with its id, without it.
+pub(crate) fn without_id(event: &str) -> String {
+    event.split(",\"event.id\"").next().unwrap().to_owned() + "}"
+}
+
+/// Compares what an intake has with what was written, sorted: everything is there, and what is there twice has the same
+/// id and the same bytes. `which` is said where it is not so.
+pub(crate) fn check_ledger(received: &[String], written: &[String], which: &str) {
+    assert!(!written.is_empty(), "{which}");
+    let different: BTreeSet<&String> = received.iter().collect();
+    let id = |event: &&String| {
+        event.split("\"event.id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let ids: BTreeSet<String> = different.iter().map(id).collect();
+    assert_eq!(ids.len(), different.len(), "{which}: one id stands for two different events");
+    let mut tuples: Vec<String> = different.iter().map(|event| without_id(event)).collect();
+    tuples.sort_unstable();
+    let n_lost = written.iter().filter(|event| tuples.binary_search(event).is_err()).count();
+    assert!(tuples == written, "{which}: {n_lost} lost; {} arrived, {} written", tuples.len(), written.len());
+}
+
 /// *Scenario*: a daemon is killed at twenty random moments while blobs grow, then left to finish.
 /// *Guarantees*: every tuple has arrived; what arrived twice has the same id and the same bytes.
 #[tokio::test]
@@ -29,28 +68,11 @@ async fn killed_at_random_moments() {
     let mut random = fastrand::Rng::with_seed(20);
     for _kill in 0..20 {
         writer.minutes(1);
-        let (mut child, lines) = start(&world);
-        // Log lines come all the time; the last look ends at the chosen moment, wherever the daemon is then.
-        let moment = Duration::from_millis(random.u64(0..400));
-        let begun = std::time::Instant::now();
-        while let Some(left) = moment.checked_sub(begun.elapsed()) {
-            if lines.recv_timeout(left).is_err() {
-                break;
-            }
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at_random(&world, &mut random);
     }
     let (code, _, stderr) = world.once();
     assert_eq!(code, 0, "{stderr}");
-    let received: BTreeSet<String> = world.received().into_iter().collect();
-    let ids: BTreeSet<&str> =
-        received.iter().map(|line| line.split("\"event.id\":\"").nth(1).unwrap()).collect();
-    assert_eq!(ids.len(), received.len(), "one id stands for two different events");
-    let mut tuples: Vec<String> =
-        received.iter().map(|line| line.split(",\"event.id\"").next().unwrap().to_owned() + "}").collect();
-    tuples.sort_unstable();
-    assert_eq!(tuples, world.written());
+    check_ledger(&world.received(), &world.written(), "seed 20");
 }
 
 /// *Scenario*: SIGTERM while the daemon polls and blobs grow; then a new start.

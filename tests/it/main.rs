@@ -34,6 +34,7 @@ mod quarantine_cli;
 mod quarantine_replay;
 
 mod crash;
+mod crash_scenarios;
 mod damage;
 mod dates;
 mod e2e;
