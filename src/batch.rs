@@ -50,6 +50,13 @@ impl EncodedEvents {
         starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end)
     }
 
+    /// Bytes of `self[range]`, where `range` counts events.
+    #[must_use]
+    pub fn encoded_bytes(&self, range: &Range<usize>) -> usize {
+        let end = |n_events: usize| n_events.checked_sub(1).and_then(|index| self.ends.get(index)).copied();
+        end(range.end).unwrap_or(0).saturating_sub(end(range.start).unwrap_or(0))
+    }
+
     /// Ends the event that was written to `bytes` since the last end.
     pub fn finish_event(&mut self, place: EventPlace) {
         self.ends.push(self.bytes.len());

@@ -24,7 +24,7 @@ use crate::{
     flowlog::{RawRecord, RecordHasher},
     intake::{
         Intake,
-        driver::{Driver, Outcome},
+        driver::{Driver, Outcome, Unaccepted},
     },
     model::{EventId, HourlyBlob, Reason, Rejected, Scope},
     settings::{self, Settings, Sink},
@@ -146,12 +146,18 @@ impl Replay<'_> {
             driver: &driver,
             open: Open::default(),
             accepted: 0,
-            doubtful: 0,
+            unaccepted: BTreeMap::new(),
             unparsed: 0,
         };
         let ended = self.send_rows(ids, &mut sender).and_then(|()| sender.flush(&mut self.store));
         self.told.events = self.told.events.saturating_add(sender.accepted);
-        self.told.stay(sender.doubtful, String::from("the intake accepted a part of their batch"));
+        for (reason, count) in sender.unaccepted {
+            let why = match reason {
+                Reason::Refused => "the intake refuses them",
+                _ => "the intake accepted a part of their batch",
+            };
+            self.told.stay(count, why.to_owned());
+        }
         self.told
             .stay(sender.unparsed, String::from("tuples that cannot be parsed, of a record that can be now"));
         match ended {
@@ -243,7 +249,7 @@ struct Sender<'a> {
     driver: &'a Driver,
     open: Open,
     accepted: usize,
-    doubtful: usize,
+    unaccepted: BTreeMap<Reason, usize>,
     unparsed: usize,
 }
 
@@ -332,23 +338,26 @@ impl Sender<'_> {
     /// Sends the open request and settles the rows that end with it.
     fn flush(&mut self, store: &mut SqliteStore) -> Result<(), Stop> {
         let Open { events, rows, owners, done, mut left } = std::mem::take(&mut self.open);
-        let outcome = if events.is_empty() { Outcome::Delivered } else { self.deliver(&events) };
+        let outcome = if events.is_empty() { Outcome::Delivered(Vec::new()) } else { self.deliver(&events) };
         match outcome {
-            Outcome::Delivered => self.accepted = self.accepted.saturating_add(events.len()),
-            Outcome::Doubtful { accepted, answer } => {
-                self.doubtful = self.doubtful.saturating_add(events.len());
-                let detail = format!("doubtful {accepted} of {}", events.len());
-                for ((range, place), owner) in events.ranges().zip(&events.places).zip(owners) {
-                    let Some(row) = rows.get(owner) else { continue };
-                    let encoded = events.bytes.get(range).unwrap_or_default();
+            Outcome::Delivered(unaccepted) => {
+                self.accepted = self.accepted.saturating_add(events.len().saturating_sub(unaccepted.len()));
+                let ranges: Vec<_> = events.ranges().collect();
+                for Unaccepted { event, reason, detail, answer } in unaccepted {
+                    *self.unaccepted.entry(reason).or_default() += 1;
+                    let Some((place, range)) = events.places.get(event).zip(ranges.get(event)) else {
+                        continue;
+                    };
+                    let Some(row) = owners.get(event).and_then(|owner| rows.get(*owner)) else { continue };
+                    let encoded = events.bytes.get(range.clone()).unwrap_or_default();
                     left.push(row.left(Rejected {
-                        reason: Reason::Doubtful,
-                        detail: detail.clone(),
+                        reason,
+                        detail,
                         span: place.record,
                         ordinal: Some(place.ordinal),
                         context: None,
                         text: self.intake.framing().decode_event(encoded),
-                        answer: Some(answer.clone()),
+                        answer: Some(answer),
                     }));
                 }
             }

@@ -62,6 +62,9 @@ pub enum HttpErrorKind {
     /// The server was silent, or the whole request took, too long.
     #[error("the server did not answer in time")]
     Timeout,
+    /// The connection was reset before there was an answer, while the request was written perhaps.
+    #[error("the connection was reset before there was an answer")]
+    Reset,
     /// The connection broke, or what arrived was not HTTP.
     #[error("the connection broke before the answer was complete")]
     Closed,
@@ -84,6 +87,7 @@ impl HttpError {
             HttpErrorKind::Connect => Self { kind: HttpErrorKind::Proxy, ..self },
             HttpErrorKind::Proxy
             | HttpErrorKind::Certificate
+            | HttpErrorKind::Reset
             | HttpErrorKind::Timeout
             | HttpErrorKind::Closed
             | HttpErrorKind::TooLarge
@@ -106,6 +110,8 @@ impl HttpError {
             HttpErrorKind::Timeout
         } else if error.is_builder() {
             HttpErrorKind::Other
+        } else if is_reset(&error) {
+            HttpErrorKind::Reset
         } else {
             HttpErrorKind::Closed
         };
@@ -115,18 +121,32 @@ impl HttpError {
 
 /// Whether the verification of a certificate is at the bottom of an error.
 fn is_certificate_error(error: &(dyn Error + 'static)) -> bool {
-    let mut link = Some(error);
-    while let Some(current) = link {
-        if let Some(rustls::Error::InvalidCertificate(_)) = current.downcast_ref::<rustls::Error>() {
-            return true;
-        }
+    links(error).any(|link| {
+        matches!(link.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
+    })
+}
+
+/// Whether the other side reset the connection.
+fn is_reset(error: &(dyn Error + 'static)) -> bool {
+    links(error).filter_map(|link| link.downcast_ref::<io::Error>()).any(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
+        )
+    })
+}
+
+/// An error and what lies beneath.
+fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let next = |current: &&'a (dyn Error + 'static)| -> Option<&'a (dyn Error + 'static)> {
+        let current: &'a (dyn Error + 'static) = *current;
         // `source` of an I/O error passes over the error that it wraps.
-        link = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => current.source(),
-        };
-    }
-    false
+        }
+    };
+    std::iter::successors(Some(error), next)
 }
 
 #[cfg(test)]

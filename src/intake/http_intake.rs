@@ -1,6 +1,6 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{fmt, io::Write, sync::Arc, time::SystemTime};
+use std::{fmt, io::Write, ops::Range, sync::Arc, time::SystemTime};
 
 use ::http::{self as http_types, HeaderValue, header::CONTENT_ENCODING};
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use flate2::{Compression as Level, write::GzEncoder};
 use url::Url;
 
 use super::{
-    Answer, Framing, Intake, Protocol, Verdict,
+    Answer, Cause, Framing, Intake, Protocol, Verdict,
     protocols::{RequestError, http_generic::HttpGeneric, sekoia::Sekoia},
 };
 use crate::{
@@ -177,8 +177,8 @@ impl HttpIntake {
         self
     }
 
-    async fn body(&self, events: &EncodedEvents) -> Result<Vec<u8>, Verdict> {
-        let ranges: Vec<_> = events.ranges().collect();
+    async fn body(&self, events: &EncodedEvents, range: Range<usize>) -> Result<Vec<u8>, Verdict> {
+        let ranges: Vec<_> = events.ranges().skip(range.start).take(range.len()).collect();
         let body = self.protocol.assemble(&events.bytes, &ranges);
         if self.compression == Compression::None {
             return Ok(body);
@@ -194,8 +194,8 @@ impl HttpIntake {
         compressed.map_err(|error| retry(format!("compress a request: {error}")))
     }
 
-    async fn exchange(&self, events: &EncodedEvents) -> Result<Answer, Verdict> {
-        let body = self.body(events).await?;
+    async fn exchange(&self, events: &EncodedEvents, range: Range<usize>) -> Result<Answer, Verdict> {
+        let body = self.body(events, range).await?;
         let mut builder = self.protocol.request();
         if self.compression == Compression::Gzip {
             builder = builder.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -223,21 +223,32 @@ impl Intake for HttpIntake {
         self.protocol.as_ref()
     }
 
-    async fn attempt(&self, events: &EncodedEvents) -> Verdict {
-        match self.exchange(events).await {
-            Ok(answer) => self.protocol.classify(events.len(), &answer, SystemTime::now()),
+    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
+        let n_events = range.len();
+        match self.exchange(events, range).await {
+            Ok(answer) => self.protocol.classify(n_events, &answer, SystemTime::now()),
             Err(verdict) => verdict,
         }
     }
 }
 
 fn retry(reason: String) -> Verdict {
-    Verdict::Retry { after: None, reason }
+    Verdict::Retry { after: None, reason, cause: Cause::Unanswered }
 }
 
 /// Without a whole answer nobody knows whether the events were accepted: they are sent again, with the same ids.
 fn unanswered(error: &HttpError) -> Verdict {
-    retry(chain(error).to_string())
+    let cause = match error.kind {
+        HttpErrorKind::Reset => Cause::Reset,
+        HttpErrorKind::Certificate => Cause::Untrusted,
+        HttpErrorKind::Connect
+        | HttpErrorKind::Proxy
+        | HttpErrorKind::Timeout
+        | HttpErrorKind::Closed
+        | HttpErrorKind::TooLarge
+        | HttpErrorKind::Other => Cause::Unanswered,
+    };
+    Verdict::Retry { after: None, reason: chain(error).to_string(), cause }
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {

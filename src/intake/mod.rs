@@ -2,7 +2,6 @@
 
 pub mod driver;
 pub mod http_intake;
-mod pacer;
 pub mod protocols;
 pub mod stdout;
 
@@ -84,12 +83,28 @@ pub enum Verdict {
         /// The answer, for the quarantine and the log: status, and at most 2 KiB of its body.
         answer: (u16, String),
     },
+    /// The body is larger than the intake takes: fewer events may pass.
+    TooLarge {
+        /// What happened, for people.
+        reason: String,
+        /// The answer, as in [`Self::Doubtful`].
+        answer: (u16, String),
+    },
+    /// The intake does not take these events; one of them may be at fault, or all that is sent.
+    BadBatch {
+        /// What happened and what to do, for people.
+        reason: String,
+        /// The answer, as in [`Self::Doubtful`].
+        answer: (u16, String),
+    },
     /// Try again, not before `after` where the server said so.
     Retry {
         /// `Retry-After`.
         after: Option<Duration>,
         /// What happened, for people.
         reason: String,
+        /// What may lie behind it.
+        cause: Cause,
     },
     /// Another try will not help until somebody acts: keep everything, say so loudly, look again now and then.
     Blocked {
@@ -103,12 +118,25 @@ pub enum Verdict {
     },
 }
 
+/// What may lie behind a failure that passes by itself as a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The intake says that it cannot now.
+    Busy,
+    /// There was no whole answer.
+    Unanswered,
+    /// The connection was reset before there was an answer: a server that finds a body too large may do that.
+    Reset,
+    /// The certificate is not trusted, or not for this name: again and again, it is a matter of the settings.
+    Untrusted,
+}
+
 /// A receiving end.
 #[async_trait]
 pub trait Intake: Send + Sync + fmt::Debug {
     /// How its events are laid out.
     fn framing(&self) -> &dyn Framing;
 
-    /// Sends the events once and judges the answer. Network errors are verdicts too.
-    async fn attempt(&self, events: &EncodedEvents) -> Verdict;
+    /// Sends `events[range]` once and judges the answer. Network errors are verdicts too.
+    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict;
 }

@@ -44,8 +44,8 @@ impl Intake for StdoutIntake {
         self
     }
 
-    async fn attempt(&self, events: &EncodedEvents) -> Verdict {
-        let ranges: Vec<_> = events.ranges().collect();
+    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
+        let ranges: Vec<_> = events.ranges().skip(range.start).take(range.len()).collect();
         let body = self.assemble(&events.bytes, &ranges);
         // A reader that does not read blocks the write: that must not stop a runtime thread.
         let written = tokio::task::spawn_blocking(move || write_out(&mut io::stdout().lock(), &body));

@@ -21,11 +21,13 @@ pub enum Reason {
     Damage,
     /// The intake accepted a part of a batch and does not say which.
     Doubtful,
+    /// The intake refuses this event for good.
+    Refused,
 }
 
 impl Reason {
     /// Every reason, for exhaustive tests and for reading a stored one back.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadTuple,
         Self::BadRecord,
         Self::UnknownVersion,
@@ -33,6 +35,7 @@ impl Reason {
         Self::RecordTooLarge,
         Self::Damage,
         Self::Doubtful,
+        Self::Refused,
     ];
 
     /// The stored and printed name.
@@ -46,6 +49,7 @@ impl Reason {
             Self::RecordTooLarge => "record_too_large",
             Self::Damage => "damage",
             Self::Doubtful => "doubtful",
+            Self::Refused => "refused",
         }
     }
 }

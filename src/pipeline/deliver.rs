@@ -1,6 +1,6 @@
 //! Sends batches to the intake, several at once, and turns the intake's answers into receipts.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -8,8 +8,8 @@ use super::{Lane, Pass, PassError, Stopping, budget::Share};
 use crate::{
     batch::Batch,
     checkpoint::Delta,
-    intake::driver::Outcome,
-    model::{Reason, Rejected},
+    intake::driver::{Outcome, Unaccepted},
+    model::Rejected,
 };
 
 /// A batch that the intake has, or that is in the quarantine.
@@ -92,7 +92,7 @@ enum Failure {
 async fn deliver(lane: Arc<Lane>, batch: Batch, share: Share, stopping: Stopping) -> (Batch, Share, Outcome) {
     // Steps without events (an empty hour, a record that is in the quarantine whole) need no request.
     let outcome = if batch.events.is_empty() {
-        Outcome::Delivered
+        Outcome::Delivered(Vec::new())
     } else {
         lane.driver.deliver(lane.intake.as_ref(), &batch.events, &stopping.delivering).await
     };
@@ -100,35 +100,37 @@ async fn deliver(lane: Arc<Lane>, batch: Batch, share: Share, stopping: Stopping
 }
 
 fn receipt(lane: &Lane, batch: Batch, share: Share, outcome: Outcome) -> Result<Receipt, Failure> {
-    let n_events = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
     match outcome {
-        Outcome::Delivered => Ok(Receipt { deltas: batch.deltas, delivered: n_events, share }),
-        Outcome::Doubtful { accepted, answer } => {
-            Ok(Receipt { deltas: doubtful(lane, batch, accepted, &answer), delivered: 0, share })
+        Outcome::Delivered(unaccepted) => {
+            let delivered = batch.events.len().saturating_sub(unaccepted.len());
+            let delivered = u64::try_from(delivered).unwrap_or(u64::MAX);
+            Ok(Receipt { deltas: with_unaccepted(lane, batch, unaccepted), delivered, share })
         }
         Outcome::Abandoned { reason } => Err(Failure::Abandoned(reason)),
         Outcome::Closed { reason } => Err(Failure::Error(PassError::Closed(reason))),
     }
 }
 
-/// The steps of a batch that was accepted in part, nobody says which: every event goes into the quarantine with them.
-fn doubtful(lane: &Lane, batch: Batch, accepted: usize, answer: &(u16, String)) -> Vec<Delta> {
-    let detail = format!("doubtful {accepted} of {}", batch.events.len());
+/// The steps of a batch, with the events that were not accepted for certain: they go into the quarantine with them.
+fn with_unaccepted(lane: &Lane, batch: Batch, unaccepted: Vec<Unaccepted>) -> Vec<Delta> {
+    if unaccepted.is_empty() {
+        return batch.deltas;
+    }
+    let owners: HashMap<usize, usize> = batch.owners().collect();
     let ranges: Vec<_> = batch.events.ranges().collect();
-    let owners: Vec<_> = batch.owners().collect();
     let mut deltas = batch.deltas;
-    for ((event, delta), range) in owners.into_iter().zip(ranges) {
-        let Some(place) = batch.events.places.get(event) else { continue };
-        let encoded = batch.events.bytes.get(range).unwrap_or_default();
-        let Some(delta) = deltas.get_mut(delta) else { continue };
+    for Unaccepted { event, reason, detail, answer } in unaccepted {
+        let Some((place, range)) = batch.events.places.get(event).zip(ranges.get(event)) else { continue };
+        let Some(delta) = owners.get(&event).and_then(|delta| deltas.get_mut(*delta)) else { continue };
+        let encoded = batch.events.bytes.get(range.clone()).unwrap_or_default();
         delta.rejected.push(Rejected {
-            reason: Reason::Doubtful,
-            detail: detail.clone(),
+            reason,
+            detail,
             span: place.record,
             ordinal: Some(place.ordinal),
             context: None,
             text: lane.intake.framing().decode_event(encoded),
-            answer: Some(answer.clone()),
+            answer: Some(answer),
         });
     }
     deltas

@@ -36,7 +36,7 @@ label! {
 
 label! {
     /// What the answer to a request meant.
-    Request: 5 {
+    Request: 7 {
         /// Every event was accepted.
         Delivered = "delivered",
         /// It is tried again soon.
@@ -45,6 +45,10 @@ label! {
         Blocked = "blocked",
         /// A part was accepted, nobody says which.
         Doubtful = "doubtful",
+        /// Not taken; its halves were sent instead.
+        Halved = "halved",
+        /// A single event that is refused for good.
+        Refused = "refused",
         /// Given up while stopping; the events are read again at the next start.
         Abandoned = "abandoned",
     }

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     event::json,
-    intake::{Answer, Verdict},
+    intake::{Answer, Cause, Verdict},
     model::Secret,
     retry::retry_after,
 };
@@ -78,8 +78,7 @@ pub(super) struct Advice {
     pub(super) success: &'static str,
 }
 
-/// Judges an answer that is no success. Only what passes by itself is tried again; nothing here drops an event, because
-/// no status proves that the events are at fault.
+/// Judges an answer that is no success. Nothing here drops an event: no status proves that the events are at fault.
 pub(super) fn default_verdict(
     answer: &Answer,
     now: SystemTime,
@@ -89,7 +88,22 @@ pub(super) fn default_verdict(
     let status = answer.status;
     let named = name(status);
     if is_passing(status) {
-        return Verdict::Retry { after: wait(answer, now), reason: named };
+        return Verdict::Retry { after: wait(answer, now), reason: named, cause: Cause::Busy };
+    }
+    let quoted = redaction.quote(answer);
+    match status.as_u16() {
+        413 => {
+            let meaning = "the request is too large; where that stays, lower `batch.max_bytes`";
+            let reason = format!("{named}: {meaning}{quoted}");
+            return Verdict::TooLarge { reason, answer: redaction.keep(answer) };
+        }
+        400 | 422 => {
+            let meaning =
+                "the request is not understood; where that stays, check `protocol`, `url` and `event_format`";
+            let reason = format!("{named}: {meaning}{quoted}");
+            return Verdict::BadBatch { reason, answer: redaction.keep(answer) };
+        }
+        _ => {}
     }
     let meaning = match status.as_u16() {
         200..=299 => {
@@ -100,17 +114,15 @@ pub(super) fn default_verdict(
              address; if the new one is right, set it as `url`",
             target(&answer.headers, redaction)
         ),
-        400 | 422 => "the batch is not understood; check `protocol`, `url` and `event_format`".to_owned(),
         401 | 403 => format!("the credentials are refused; {}", advice.credentials),
         402 => "payment is required; check the subscription or quota at the receiver".to_owned(),
         404 | 405 | 410 => "no intake at this address; check `url`".to_owned(),
         407 => "the proxy asks for credentials; write them into `proxy`".to_owned(),
-        413 => "the batch is too large; lower `batch.max_bytes`".to_owned(),
         415 => "this kind of content is not taken; check `compression` and `protocol`".to_owned(),
         501 => "the receiver cannot do this; check `url`".to_owned(),
         _ => "the request is refused; check `url` and what stands between".to_owned(),
     };
-    Verdict::Blocked { reason: format!("{named}: {meaning}{}", redaction.quote(answer)) }
+    Verdict::Blocked { reason: format!("{named}: {meaning}{quoted}") }
 }
 
 /// The status for people: `status 503 (Service Unavailable)`.

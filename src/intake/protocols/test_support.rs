@@ -52,6 +52,8 @@ pub(super) fn decoded(framing: &dyn Framing, text: &[u8]) -> Vec<u8> {
 pub(super) enum Kind {
     Delivered,
     Doubtful(usize),
+    TooLarge,
+    BadBatch,
     Retry,
     Blocked,
 }
@@ -65,17 +67,26 @@ pub(super) fn check_every_status(
 ) {
     for status in 100..=599 {
         let by_default = match status {
+            400 | 422 => Kind::BadBatch,
             408 | 425 | 429 => Kind::Retry,
+            413 => Kind::TooLarge,
             501 => Kind::Blocked,
             500.. => Kind::Retry,
             _ => Kind::Blocked,
         };
         let verdict = protocol.classify(2, &answer(status, body_text), SystemTime::UNIX_EPOCH);
         assert_eq!(kind(&verdict), own(status).unwrap_or(by_default), "status {status}: {verdict:?}");
-        if let Verdict::Blocked { reason } | Verdict::Retry { reason, .. } = &verdict {
+        if let Verdict::Blocked { reason }
+        | Verdict::Retry { reason, .. }
+        | Verdict::TooLarge { reason, .. }
+        | Verdict::BadBatch { reason, .. } = &verdict
+        {
             assert!(reason.starts_with(&format!("status {status}")), "status {status}: {reason}");
         }
-        if let Verdict::Blocked { reason } = &verdict {
+        if let Verdict::Blocked { reason }
+        | Verdict::TooLarge { reason, .. }
+        | Verdict::BadBatch { reason, .. } = &verdict
+        {
             assert!(reason.contains('`') || status == 402, "status {status} says nothing to do: {reason}");
         }
     }
@@ -84,7 +95,11 @@ pub(super) fn check_every_status(
 /// Checks that the reason of a blocking answer contains this.
 pub(super) fn check_reason(protocol: &dyn Protocol, refused: &Answer, expected: &str) {
     let verdict = protocol.classify(2, refused, SystemTime::UNIX_EPOCH);
-    let Verdict::Blocked { reason } = verdict else { panic!("{refused:?}: {verdict:?}") };
+    let (Verdict::Blocked { reason } | Verdict::TooLarge { reason, .. } | Verdict::BadBatch { reason, .. }) =
+        verdict
+    else {
+        panic!("{refused:?}: {verdict:?}")
+    };
     assert!(reason.contains(expected), "{refused:?}: {reason}");
 }
 
@@ -92,6 +107,8 @@ pub(super) fn kind(verdict: &Verdict) -> Kind {
     match verdict {
         Verdict::Delivered => Kind::Delivered,
         Verdict::Doubtful { accepted, .. } => Kind::Doubtful(*accepted),
+        Verdict::TooLarge { .. } => Kind::TooLarge,
+        Verdict::BadBatch { .. } => Kind::BadBatch,
         Verdict::Retry { .. } => Kind::Retry,
         Verdict::Blocked { .. } => Kind::Blocked,
         Verdict::Closed { reason } => panic!("no answer closes an intake: {reason}"),

@@ -319,9 +319,11 @@ fn from_azure(operation: Operation, error: azure_core::Error) -> Failure {
 
 fn from_http(error: HttpError) -> Failure {
     match error.kind {
-        HttpErrorKind::Connect | HttpErrorKind::Proxy | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
-            Failure { kind: StorageErrorKind::Transient, source: Some(error.into()) }
-        }
+        HttpErrorKind::Connect
+        | HttpErrorKind::Proxy
+        | HttpErrorKind::Timeout
+        | HttpErrorKind::Closed
+        | HttpErrorKind::Reset => Failure { kind: StorageErrorKind::Transient, source: Some(error.into()) },
         // The kind's text says it all, with the way out; what lies below it stays the source.
         HttpErrorKind::Certificate | HttpErrorKind::TooLarge | HttpErrorKind::Other => {
             Failure { kind: StorageErrorKind::Other(error.kind.to_string()), source: error.into_source() }
