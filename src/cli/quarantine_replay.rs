@@ -152,9 +152,10 @@ impl Replay<'_> {
         let ended = self.send_rows(ids, &mut sender).and_then(|()| sender.flush(&mut self.store));
         self.told.events = self.told.events.saturating_add(sender.accepted);
         for (reason, count) in sender.unaccepted {
-            let why = match reason {
-                Reason::Refused => "the intake refuses them",
-                _ => "the intake accepted a part of their batch",
+            let why = if reason == Reason::Refused {
+                "the intake refuses them"
+            } else {
+                "the intake accepted a part of their batch"
             };
             self.told.stay(count, why.to_owned());
         }

@@ -9,10 +9,10 @@ use flowlogd::{
     http,
     intake::{
         Intake, Verdict,
-        driver::{Driver, DriverConfig, Outcome},
+        driver::{Driver, DriverConfig, Outcome, Unaccepted},
         http_intake::{Auth, Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
     },
-    model::{EventId, RecordKey, Secret, Span},
+    model::{EventId, Reason, RecordKey, Secret, Span},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -70,14 +70,19 @@ fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedEvents {
     events
 }
 
+/// Sends all of the events once.
+async fn attempt(intake: &HttpIntake, events: &EncodedEvents) -> Verdict {
+    intake.attempt(events, 0..events.len()).await
+}
+
 /// Does not wait where a person would.
 fn impatient() -> Driver {
     let config = DriverConfig {
-        requests_per_second: None,
         backoff_base: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(10),
         blocked_base: Duration::from_millis(1),
         blocked_cap: Duration::from_millis(10),
+        ..DriverConfig::default()
     };
     Driver::new(config, fastrand::Rng::with_seed(7))
 }
@@ -109,7 +114,7 @@ async fn every_event_arrives() {
         settings.compression = compression;
         let intake = HttpIntake::new(settings).unwrap();
         for texts in [&small, &large] {
-            assert_eq!(intake.attempt(&encode(&intake, texts)).await, Verdict::Delivered);
+            assert_eq!(attempt(&intake, &encode(&intake, texts)).await, Verdict::Delivered);
         }
         assert_eq!(receiver.ledger(), [small.clone(), large.clone()].concat());
     }
@@ -125,7 +130,7 @@ async fn the_request_is_the_documented_one() {
     settings.compression = Compression::None;
     let intake = HttpIntake::new(settings).unwrap();
     let events = encode(&intake, &[r#"{"flow.0":"1663146003599,1.2.3.4"}"#]);
-    assert_eq!(intake.attempt(&events).await, Verdict::Delivered);
+    assert_eq!(attempt(&intake, &events).await, Verdict::Delivered);
     let recorded = server.requests();
     let request = recorded.first().unwrap();
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/api/batch"));
@@ -148,7 +153,7 @@ async fn failures_that_pass() {
     let intake = intake(&receiver, sekoia());
     let driver = impatient();
     let outcome = driver.deliver(&intake, &encode(&intake, &["1", "2"]), &CancellationToken::new()).await;
-    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(outcome, Outcome::Delivered(vec![]));
     assert_eq!(driver.last_failure(), None);
     assert_eq!(receiver.ledger(), ["1", "2", "1", "2", "1", "2"]);
     assert_eq!(receiver.stop().0, "received 6 events, 8 requests, 3 of them accepted");
@@ -162,12 +167,12 @@ async fn answers_that_do_not_arrive() {
     let patient = intake(&receiver, sekoia());
     let events = encode(&patient, &["1"]);
     for _ in 0..2 {
-        let reason = retried(patient.attempt(&events).await);
+        let reason = retried(attempt(&patient, &events).await);
         assert!(reason.contains("broke before the answer was complete"), "{reason}");
     }
     let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
     settings.http.total_timeout = Some(Duration::from_millis(300));
-    let reason = retried(HttpIntake::new(settings).unwrap().attempt(&events).await);
+    let reason = retried(attempt(&HttpIntake::new(settings).unwrap(), &events).await);
     assert!(reason.contains("in time"), "{reason}");
 }
 
@@ -179,7 +184,7 @@ async fn a_wrong_key_blocks() {
     let receiver = Receiver::start(&["--intake-key", "another"]);
     let intake = intake(&receiver, sekoia());
     let events = encode(&intake, &["1"]);
-    let reason = blocked(intake.attempt(&events).await);
+    let reason = blocked(attempt(&intake, &events).await);
     assert!(reason.contains("401") && reason.contains("`intake_key`"), "{reason}");
 
     let driver = impatient();
@@ -203,7 +208,10 @@ async fn an_answer_with_too_few_ids_is_doubtful() {
     let texts = ["{\"a\":\"\\\"\u{e9}\"}", "{}", "[3]"];
     let events = encode(&intake, &texts);
     let outcome = impatient().deliver(&intake, &events, &CancellationToken::new()).await;
-    let Outcome::Doubtful { accepted: 2, answer: (200, body) } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Delivered(unaccepted) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(unaccepted.iter().map(|event| event.event).collect::<Vec<_>>(), [0, 1, 2]);
+    let Unaccepted { reason, detail, answer: (status, body), .. } = &unaccepted[0];
+    assert_eq!((*reason, detail.as_str(), *status), (Reason::Doubtful, "doubtful 2 of 3", 200));
     assert!(body.starts_with(r#"{"event_ids":["#), "{body}");
     for (range, text) in events.ranges().zip(texts) {
         let decoded = intake.framing().decode_event(events.bytes.get(range).unwrap());
@@ -218,12 +226,12 @@ async fn an_answer_with_too_few_ids_is_doubtful() {
 async fn no_connection() {
     let receiver = Receiver::start(&[]);
     let stranger = HttpIntake::new(config(&receiver.url, None, sekoia())).unwrap();
-    let reason = retried(stranger.attempt(&encode(&stranger, &["1"])).await);
+    let reason = retried(attempt(&stranger, &encode(&stranger, &["1"])).await);
     assert!(reason.contains("certificate") && reason.contains("`ca_file`"), "{reason}");
 
     let intake = intake(&receiver, sekoia());
     assert_eq!(receiver.stop().0, "received 0 events, 0 requests, 0 of them accepted");
-    let reason = retried(intake.attempt(&encode(&intake, &["1"])).await);
+    let reason = retried(attempt(&intake, &encode(&intake, &["1"])).await);
     assert!(reason.contains("cannot be connected to"), "{reason}");
 }
 
@@ -237,7 +245,7 @@ async fn redirects_are_refused() {
     let receiver = Receiver::start(&["--faults", &faults.join(",")]);
     let sekoia_intake = intake(&receiver, sekoia());
     for status in [301, 302, 303, 307, 308] {
-        let reason = blocked(sekoia_intake.attempt(&encode(&sekoia_intake, &["1"])).await);
+        let reason = blocked(attempt(&sekoia_intake, &encode(&sekoia_intake, &["1"])).await);
         assert!(reason.contains(&status.to_string()), "{reason}");
         assert!(reason.contains(target.url.join("/batch").unwrap().as_str()), "{reason}");
         assert!(!reason.contains("key=1"), "{reason}");
@@ -263,9 +271,9 @@ async fn generic_receivers() {
         for framing in [HttpFraming::Ndjson, HttpFraming::JsonArray] {
             let intake_with = |auth: &Auth| intake(&receiver, generic(framing, auth.clone()));
             let trusted = intake_with(&right);
-            assert_eq!(trusted.attempt(&encode(&trusted, &["{\"a\":1}", "{}"])).await, Verdict::Delivered);
+            assert_eq!(attempt(&trusted, &encode(&trusted, &["{\"a\":1}", "{}"])).await, Verdict::Delivered);
             let refused = intake_with(&wrong);
-            let reason = blocked(refused.attempt(&encode(&refused, &["{}"])).await);
+            let reason = blocked(attempt(&refused, &encode(&refused, &["{}"])).await);
             assert!(reason.contains("401") && reason.contains("`auth`"), "{reason}");
         }
         assert_eq!(receiver.ledger(), ["{\"a\":1}", "{}", "{\"a\":1}", "{}"]);
@@ -281,11 +289,11 @@ async fn answers_without_end() {
     let url = Url::parse(&server.url()).unwrap();
     let sekoia_intake = HttpIntake::new(config(&url, None, sekoia())).unwrap();
     let events = encode(&sekoia_intake, &["{}"]);
-    retried(sekoia_intake.attempt(&events).await);
-    let reason = blocked(sekoia_intake.attempt(&events).await);
+    retried(attempt(&sekoia_intake, &events).await);
+    let reason = blocked(attempt(&sekoia_intake, &events).await);
     assert!(reason.contains("no list `event_ids`"), "{reason}");
     let any = HttpIntake::new(config(&url, None, generic(HttpFraming::Ndjson, Auth::None))).unwrap();
-    assert_eq!(any.attempt(&encode(&any, &["{}"])).await, Verdict::Delivered);
+    assert_eq!(attempt(&any, &encode(&any, &["{}"])).await, Verdict::Delivered);
 }
 
 /// *Scenario*: configurations with secrets in every place that may hold one, shown for debugging.

@@ -95,11 +95,11 @@ impl Intake for GatedIntake {
         StdoutIntake.framing()
     }
 
-    async fn attempt(&self, events: &EncodedEvents) -> Verdict {
+    async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
         if self.0.accepted.load(Ordering::SeqCst) == 0 {
             self.0.listed_again.notified().await;
         }
-        self.0.accepted.fetch_add(events.len(), Ordering::SeqCst);
+        self.0.accepted.fetch_add(range.len(), Ordering::SeqCst);
         self.0.taken.notify_one();
         Verdict::Delivered
     }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::DriverConfig;
 use crate::retry::Backoff;
@@ -230,23 +233,20 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Gate {
     /// Who is next waits alone in it, the others behind, in the order in which they came.
-    turnstile: tokio::sync::Mutex<()>,
+    turnstile: Semaphore,
     state: Mutex<State>,
     changed: Notify,
 }
 
 impl Gate {
     pub(super) fn new(config: &DriverConfig) -> Self {
-        Self {
-            turnstile: tokio::sync::Mutex::new(()),
-            state: Mutex::new(State::new(config)),
-            changed: Notify::new(),
-        }
+        Self { turnstile: Semaphore::new(1), state: Mutex::new(State::new(config)), changed: Notify::new() }
     }
 
     /// Waits until a request may start.
     pub(super) async fn enter(&self) -> Permit<'_> {
-        let _turn = self.turnstile.lock().await;
+        // It is never closed.
+        let _turn = self.turnstile.acquire().await;
         loop {
             // Bound first: the lock must not be held over the wait.
             let entry = self.state().enter(Instant::now());

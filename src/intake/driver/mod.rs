@@ -206,10 +206,10 @@ impl Driver {
             let permit = self.gate.enter().await;
             number = number.saturating_add(1);
             let attempt = Attempt { number, n_events, body_bytes, resets: piece.resets };
-            let verdict = match intake.attempt(events, piece.range.clone()).await {
-                Verdict::Closed { reason } => return Outcome::Closed { reason },
-                verdict => verdict,
-            };
+            let verdict = intake.attempt(events, piece.range.clone()).await;
+            if let Verdict::Closed { reason } = verdict {
+                return Outcome::Closed { reason };
+            }
             if matches!(verdict, Verdict::Retry { cause: Cause::Reset, .. }) {
                 piece.resets = piece.resets.saturating_add(1);
             }
