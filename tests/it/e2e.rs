@@ -99,7 +99,7 @@ async fn listing_does_not_grow_with_the_archive() {
 async fn an_intake_in_trouble() {
     for (container, faults, said, may_repeat) in [
         ("e2e-500", "500,500", "status 500 (Internal Server Error)", false),
-        ("e2e-lost-answer", "accept-then-reset", "the connection broke before the answer was complete", true),
+        ("e2e-lost-answer", "accept-then-reset", "the connection was reset before there was an answer", true),
         ("e2e-truncated", "truncate", "the connection broke before the answer was complete", true),
     ] {
         let world = World::new(container, &["--faults", faults], &[]).await;

@@ -314,7 +314,9 @@ impl Driver {
         let Attempt { number: attempt, n_events, body_bytes, .. } = attempt;
         let wait_ms = match reaction {
             Reaction::Flows => 0,
-            Reaction::Pauses(pause) | Reaction::Blocks(pause) => pause.as_millis(),
+            Reaction::Pauses(pause) | Reaction::Blocks(pause) => {
+                u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
+            }
         };
         match step {
             Step::Done { in_doubt: None } => self.standing.accepted(attempt, n_events, Request::Delivered),

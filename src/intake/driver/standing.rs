@@ -95,7 +95,7 @@ impl Standing {
             info!(
                 attempt,
                 n_events,
-                after_ms = since.elapsed().as_millis(),
+                after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "the intake takes batches again"
             );
             if let Some(Observer { metrics, health }) = &self.observer {
