@@ -49,6 +49,7 @@ mod relisting;
 mod rewritten;
 mod room;
 mod source_faults;
+mod turns;
 mod upkeep;
 mod writer;
 
