@@ -48,6 +48,7 @@ mod receiver;
 mod relisting;
 mod rewritten;
 mod room;
+mod scarce;
 mod source_faults;
 mod turns;
 mod upkeep;
