@@ -177,7 +177,7 @@ async fn run_sources(
 ) -> Result<(), AppError> {
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
-        runs.push(SourceRun::new(source, intakes, limits, state.clone(), signs).await?);
+        runs.push(SourceRun::new(source, intakes, limits, state.clone(), signs, (mode, stopping)).await?);
     }
     drop(state);
     let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();

@@ -19,28 +19,28 @@ use crate::support::{
 /// The one flow log of these tests.
 const ROOT: &str = "flowLogResourceID=/S_RG/NETWORKWATCHER_X_L";
 
-fn blob(hour: Hour, interface: u32) -> String {
+pub(super) fn blob(hour: Hour, interface: u32) -> String {
     format!("{ROOT}/{}m=00/macAddress=0022482F8D{interface:02X}/PT1H.json", hour.prefix())
 }
 
 /// A day that is over; its hours are older than `revisit`.
-fn past_day() -> Hour {
+pub(super) fn past_day() -> Hour {
     Hour::from_number(Hour::containing(SystemTime::now().into()).number() - 50).day()
 }
 
 /// The hour this many after another one.
-fn after(hour: Hour, hours: i64) -> Hour {
+pub(super) fn after(hour: Hour, hours: i64) -> Hour {
     Hour::from_number(hour.number() + hours)
 }
 
 /// A time this many hours from now, so far into its hour that it is the root's turn to be pruned.
-fn turn(hours: i64) -> DateTime<Utc> {
+pub(super) fn turn(hours: i64) -> DateTime<Utc> {
     let hour = after(Hour::containing(SystemTime::now().into()), hours);
     hour.start() + TimeDelta::minutes(i64::try_from(ROOT.len()).unwrap() % 60)
 }
 
 /// Hours are sealed early and not looked at again; a single pass gives up early.
-async fn world(container: &str, proxy: &StorageProxy) -> World {
+pub(super) async fn world(container: &str, proxy: &StorageProxy) -> World {
     let settings = format!("seal_after = \"1h\"\nrevisit = \"1h\"\n{}", proxy.setting());
     let limits = ("limits", "once_deadline = \"1s\"");
     World::new(container, &[], &[limits, ("sources", &settings)]).await
