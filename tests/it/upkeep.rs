@@ -248,12 +248,12 @@ async fn what_is_not_configured_any_more() {
         [(1, "--intake second"), (2, "--source /"), (3, "--source devstoreaccount1/upkeep-removed-too")]
     {
         world.configure(&[("tables", &tables[n_gone..].concat())]);
-        let way_out = format!("flowlogd checkpoints reset {option}");
+        let way_out = format!("flowlogd checkpoints reset {option} --yes");
         for _start in 0..2 {
             let (code, _, stderr) = world.once();
             assert_eq!((code, ways_out(&stderr)), (0, vec![way_out.clone()]), "{stderr}");
         }
-        let arguments: Vec<&str> = way_out.split(' ').skip(1).chain(["--yes"]).collect();
+        let arguments: Vec<&str> = way_out.split(' ').skip(1).collect();
         let output = world.collector(&arguments).output().unwrap();
         assert!(output.status.success(), "{way_out}: {}", String::from_utf8_lossy(&output.stderr));
         let (code, reports, stderr) = world.once();
