@@ -154,13 +154,15 @@ async fn report_unconfigured(
             warn!(
                 intake, %origin,
                 "positions of an intake that is not configured any more are kept: `flowlogd checkpoints reset --intake \
-                 {intake}` forgets them, `flowlogd quarantine drop --intake {intake}` what it has in the quarantine",
+                 {intake} --yes` forgets them, `flowlogd quarantine drop --intake {intake}` what it has in the \
+                 quarantine",
             );
         } else if !sources.iter().any(|source| source_run::is_of(source, &origin)) {
             warn!(
                 intake, %origin,
                 "positions of a source that is not configured any more are kept: `flowlogd checkpoints reset --source \
-                 {origin}` forgets them, `flowlogd quarantine drop --source {origin}` what it has in the quarantine",
+                 {origin} --yes` forgets them, `flowlogd quarantine drop --source {origin}` what it has in the \
+                 quarantine",
             );
         }
     }
@@ -182,7 +184,8 @@ async fn run_sources(
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
         let sharing = sharing.clone();
-        runs.push(SourceRun::new(source, intakes, sharing, limits, state.clone(), signs).await?);
+        let how = (mode, stopping);
+        runs.push(SourceRun::new(source, intakes, sharing, limits, state.clone(), signs, how).await?);
     }
     drop(state);
     let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();

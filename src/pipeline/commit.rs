@@ -6,26 +6,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::{Lane, Pass, PassError, deliver::Receipt, report::Rejections};
+use super::{Lane, Pass, PassError, deliver::Receipt, report::Rejections, store_again::StoreAgain};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
     model::{ETag, Hour, HourlyBlob, Reason},
-    retry::Backoff,
     store::{Commit, PositionChange},
     telemetry::chain,
 };
 
 /// At most this many receipts share one commit: each commit waits for the disk once, whatever its size.
 const RECEIPTS_PER_COMMIT: usize = 64;
-
-/// First pause before a commit for which there was no room is tried again,
-const STORE_AGAIN_FIRST: Duration = Duration::from_millis(250);
-
-/// and the longest: soon after there is room again, all goes on.
-const STORE_AGAIN_LAST: Duration = Duration::from_secs(5);
 
 /// What is sent while nothing can be stored is sent again after a restart: after this long no more is.
 const PAUSE_SENDING_AFTER: Duration = Duration::from_secs(30);
@@ -222,16 +215,9 @@ impl Committer<'_> {
     /// Stores a commit. Where there is no room for it, tries again until there is; what is acknowledged waits meanwhile,
     /// and after a while nothing more is sent.
     async fn store(&self, commit: Commit) -> Result<(), PassError> {
-        let began = Instant::now();
-        let mut backoff = Backoff::new(STORE_AGAIN_FIRST, STORE_AGAIN_LAST);
-        loop {
-            let Err(error) = self.lane.state.commit(commit.clone()).await else { break };
-            let failed_for = began.elapsed();
-            let is_too_late = self.lane.limits.store_deadline.is_some_and(|deadline| failed_for >= deadline);
-            if !error.is_transient() || is_too_late {
-                return Err(error.into());
-            }
-            let pause = backoff.next(fastrand::f64);
+        let mut again = StoreAgain::within(self.lane.limits.store_deadline);
+        while let Err(error) = self.lane.state.commit(commit.clone()).await {
+            let Some(failed_for) = again.worthwhile_after(&error) else { return Err(error.into()) };
             warn!(
                 error = %chain(&error), failed_for_seconds = failed_for.as_secs(),
                 "what is delivered cannot be stored: make room in the state directory; trying again",
@@ -240,9 +226,8 @@ impl Committer<'_> {
                 error!("nothing more is sent until what is delivered can be stored");
                 self.lane.store_health.not_ready(&chain(&error).to_string());
             }
-            tokio::select! {
-                () = self.pass.stopping.delivering.cancelled() => return Err(error.into()),
-                () = tokio::time::sleep(pause) => {}
+            if !again.pause(&self.pass.stopping.delivering).await {
+                return Err(error.into());
             }
         }
         if self.pass.sending_paused.send_replace(false) {

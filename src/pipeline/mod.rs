@@ -21,7 +21,7 @@ mod compare;
 mod deliver;
 mod discover;
 pub mod filter;
-mod gunzip;
+pub(crate) mod gunzip;
 mod listing;
 mod noted;
 mod outstanding;
@@ -32,6 +32,7 @@ mod read_end;
 mod report;
 pub mod shared;
 pub mod state;
+pub mod store_again;
 mod sweep;
 mod watch_pass;
 

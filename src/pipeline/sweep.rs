@@ -19,6 +19,7 @@ use crate::{
     flowlog::path::{self, DateSpelling},
     model::Hour,
     store::{FirstHour, StoreError},
+    telemetry::chain,
 };
 
 /// How far the turns of one root are.
@@ -92,7 +93,16 @@ pub(super) async fn prune(
     }
     let listing = lister.list_day(root, day, &sweep.spellings).await?;
     let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name)).collect();
-    let pruned = state.prune(scope.clone(), root.to_owned(), day, present).await.map_err(failed)?;
+    let pruned = match state.prune(scope.clone(), root.to_owned(), day, present).await {
+        Err(error) if error.is_transient() => {
+            warn!(
+                root, %day, error = %chain(&error),
+                "positions of blobs that are gone stay until the day's next turn: make room in the state directory",
+            );
+            return Ok(());
+        }
+        pruned => pruned.map_err(failed)?,
+    };
     lane.metrics.progress.positions_pruned.inc_by(pruned.blobs);
     if pruned.blobs > 0 {
         debug!(root, %day, positions = pruned.blobs, unfinished = pruned.unfinished, "positions of blobs that are gone were forgotten");

@@ -9,7 +9,7 @@ use crate::support::{
     azurite,
     blob_writer::BlobWriter,
     daemon::Daemon,
-    documents::{self, document, events},
+    documents::{self, HEAD, document, events},
     storage_proxy::StorageProxy,
     world::{World, sum},
 };
@@ -79,6 +79,43 @@ async fn late_data_of_sealed_hours() {
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(world.received(), events(&expected), "a new blob is as old as its hour: {log}");
     assert_eq!((total(&log, "quarantined"), total(&log, "hours_sealed")), (0, 5), "{log}");
+}
+
+/// *Scenario*: an hour is sealed while the last record of a blob has no end yet; the blob grows by another part of the
+/// record, and then by its end.
+/// *Guarantees*: the record is in the quarantine as long as it has no end; then it is delivered, once, and nothing is
+/// left in the quarantine.
+#[tokio::test]
+async fn a_record_whose_end_is_late() {
+    let proxy = StorageProxy::start(azurite::shared().await);
+    let settings = format!("seal_after = \"1h\"\nrevisit = \"8h\"\n{}", proxy.setting());
+    let world = World::new("late-end", &[], &[("sources", &settings)]).await;
+    let mut writer = BlobWriter::create(azurite::shared().await, "late-end").await;
+    let minutes = documents::minutes(1, 2);
+    let [a, b] = [&minutes[0], &minutes[1]];
+    let name = blob(hours_ago(2), 1);
+    let whole = document(&[a, b]);
+    let n_whole = HEAD.len() + a.records.len();
+    writer.put(&name, &[&whole[..n_whole + 50]]).await;
+    proxy.set_hours_ahead(2);
+    let daemon = Daemon::start(&world);
+    let n_sealed = || total(&daemon.log(), "hours_sealed");
+    let quarantined = || {
+        let output = world.collector(&["quarantine", "list"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().matches("incomplete_record").count()
+    };
+    daemon.until("the first seal", || n_sealed() == 1).await;
+    assert_eq!((world.received(), quarantined()), (events(&[a]), 1), "{}", daemon.log());
+    writer.put(&name, &[&whole[..n_whole + 60]]).await;
+    daemon.until("the second seal", || n_sealed() == 2).await;
+    assert_eq!((world.received(), quarantined()), (events(&[a]), 1), "{}", daemon.log());
+    writer.put(&name, &[&whole]).await;
+    daemon.until("its end", || world.received() == events(&[a, b])).await;
+    daemon.until("the third seal", || n_sealed() == 3).await;
+    assert_eq!(quarantined(), 0, "{}", daemon.log());
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(world.received(), events(&[a, b]), "{log}");
 }
 
 /// *Scenario*: late data in a sealed hour, and passes that are processes of their own, as from a timer.

@@ -38,6 +38,7 @@ mod crash_scenarios;
 mod damage;
 mod dates;
 mod e2e;
+mod full_disk;
 mod hours;
 mod lanes;
 mod last_word;

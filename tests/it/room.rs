@@ -33,15 +33,15 @@ fn open_hour() -> Hour {
 }
 
 /// The admin server of a daemon.
-struct Admin(SocketAddr);
+pub(super) struct Admin(SocketAddr);
 
 impl Admin {
     /// At an address that is free now.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn setting(&self) -> String {
+    pub(super) fn setting(&self) -> String {
         format!("listen = \"{}\"", self.0)
     }
 
@@ -55,12 +55,12 @@ impl Admin {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    fn readiness(&self) -> (u16, String) {
+    pub(super) fn readiness(&self) -> (u16, String) {
         self.get("/readyz").unwrap_or_default()
     }
 
     /// A sample of the one lane, the one intake or the process; 0 where it is not shown.
-    fn sample(&self, name: &str) -> f64 {
+    pub(super) fn sample(&self, name: &str) -> f64 {
         let Some((200, text)) = self.get("/metrics") else { return 0.0 };
         let scrape = Scrape::parse(&text);
         let labels = ["{intake=\"test\",source=\"test\"}", "{intake=\"test\"}", ""];
