@@ -78,6 +78,10 @@ pub(crate) fn intake(sink: &Sink, bytes_sent: Counter) -> Result<Arc<dyn Intake>
 
 /// The driver of an intake.
 pub(crate) fn driver(intake: &settings::Intake) -> Driver {
-    let config = DriverConfig { requests_per_second: intake.requests_per_second, ..DriverConfig::default() };
+    let config = DriverConfig {
+        max_in_flight: intake.max_in_flight,
+        requests_per_second: intake.requests_per_second,
+        ..DriverConfig::default()
+    };
     Driver::new(config, fastrand::Rng::new())
 }

@@ -18,7 +18,8 @@ use crate::{
     flowlog::FLOW_LOG_CONTAINERS,
     model::{Hour, Origin, Scope},
     pipeline::{
-        Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle,
+        Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared::Sharing,
+        state::StateHandle,
     },
     settings::{self, Limits, Start, Storage},
     storage::{Account, BlobStore},
@@ -32,6 +33,7 @@ pub(super) struct SourceRun<'a> {
     account: Arc<dyn Account>,
     filter: BlobFilter,
     intakes: &'a [IntakeUnit],
+    sharing: Sharing,
     limits: Limits,
     state: StateHandle,
     signs: Signs,
@@ -105,6 +107,7 @@ impl<'a> SourceRun<'a> {
     pub(super) async fn new(
         settings: settings::Source,
         intakes: &'a [IntakeUnit],
+        sharing: Sharing,
         limits: Limits,
         state: StateHandle,
         signs: &Signs,
@@ -114,7 +117,7 @@ impl<'a> SourceRun<'a> {
             .map_err(|error| AppError::Setup(error.into()))?;
         let health = signs.health.component(&format!("source {}", settings.name));
         let signs = signs.clone();
-        let source = Self { settings, account, filter, intakes, limits, state, signs, health };
+        let source = Self { settings, account, filter, intakes, sharing, limits, state, signs, health };
         source.decide_first_hours().await?;
         Ok(source)
     }
@@ -226,7 +229,7 @@ impl<'a> SourceRun<'a> {
 
     /// A lane from a container to each intake.
     async fn lanes(&self, container: &str, mode: Mode) -> Result<Vec<LaneRun>, AppError> {
-        let handles = shared::share(self.account.container(container), self.intakes.len());
+        let handles = self.sharing.handles(self.account.container(container));
         let mut lanes = Vec::with_capacity(handles.len());
         for (unit, storage) in self.intakes.iter().zip(handles) {
             let lane = Arc::new(self.lane(container, unit, storage, mode).await?);

@@ -4,6 +4,7 @@ pub mod driver;
 pub mod http_intake;
 mod pacer;
 pub mod protocols;
+mod standing;
 pub mod stdout;
 
 use std::{

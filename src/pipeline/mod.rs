@@ -145,7 +145,7 @@ pub struct DeliveryRules {
     pub format: EventFormat,
     /// When a batch is full.
     pub batch: BatchLimits,
-    /// Requests at once.
+    /// Batches of one lane that are tried at once. How many requests are, the driver says, for all lanes of the intake.
     pub max_in_flight: usize,
 }
 

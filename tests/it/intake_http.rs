@@ -73,6 +73,7 @@ fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedEvents {
 /// Does not wait where a person would.
 fn impatient() -> Driver {
     let config = DriverConfig {
+        max_in_flight: 4,
         requests_per_second: None,
         backoff_base: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(10),

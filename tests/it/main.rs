@@ -48,7 +48,9 @@ mod receiver;
 mod relisting;
 mod rewritten;
 mod room;
+mod scarce;
 mod source_faults;
+mod turns;
 mod upkeep;
 mod writer;
 
