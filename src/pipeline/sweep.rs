@@ -87,13 +87,12 @@ pub(super) async fn prune(
     let Some(oldest) = day_after(None).await.map_err(failed)? else { return Ok(()) };
     let last = sweep.pruned.map(|(_, day)| day).or_else(|| anywhere(oldest, Hour::containing(now), now));
     let day = day_after(last).await.map_err(failed)?.unwrap_or(oldest);
+    // A listing that fails is not tried again at once: the day has its turn when it comes round again.
+    sweep.pruned = Some((Instant::now(), day));
     if !frontier.is_sealed(day) {
-        sweep.pruned = Some((Instant::now(), day));
         return Ok(());
     }
-    // A listing that fails does not cost the day its turn.
     let listing = lister.list_day(root, day, &sweep.spellings).await?;
-    sweep.pruned = Some((Instant::now(), day));
     let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name));
     // A blob that is gone may still be on its way.
     let present = present.chain(pass.outstanding.under_way()).collect();
