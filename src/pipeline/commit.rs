@@ -30,6 +30,8 @@ pub(super) enum Found {
     Frontier { root: String, frontier: Frontier },
     /// A sealed hour has something new in it.
     Reopened { root: String, hour: Hour },
+    /// An hour of which [`Self::Hour`] was told is not over after all: something in it has just changed.
+    Growing { root: String, hour: Hour },
     /// An hour whose time to be sealed has come was listed completely, before any of its blobs was handed to the readers.
     /// Nothing is told of others: there may be no room to hear it for long.
     Hour {
@@ -126,6 +128,9 @@ impl Committer<'_> {
                 if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
                     self.changed.push(root);
                 }
+            }
+            Found::Growing { root, hour } => {
+                self.awaited.remove(&(root, hour));
             }
             Found::Hour { root, hour, outstanding } => {
                 if outstanding.is_empty() {

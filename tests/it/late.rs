@@ -186,6 +186,41 @@ async fn a_blob_that_vanishes_half_read() {
     assert_eq!(total(&log, "gone"), 1, "{log}");
 }
 
+/// *Scenario*: two blobs of an old hour whose last record is incomplete, in two flow logs, and many hours since. One blob
+/// is deleted, then the whole other flow log.
+/// *Guarantees*: each is warned about and counted once, with the bytes that were read and those that were not; the hour
+/// is sealed.
+#[tokio::test]
+async fn blobs_that_vanish_while_nobody_looks() {
+    let world = World::new("late-vanished", &[], &[]).await;
+    let container = world.path("container");
+    world.configure(&[("sources", &format!("directory = {container:?}"))]);
+    let minutes = documents::minutes(1, 3);
+    let (gone, stays) = (blob(hours_ago(50), 1), blob(hours_ago(40), 1));
+    let names = [gone, blob(hours_ago(50), 2).replacen("_L/", "_OTHER/", 1), stays];
+    for (name, minute) in names.iter().zip(&minutes) {
+        let path = container.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, [HEAD, &minute.records, b",{\"time\":"].concat()).unwrap();
+    }
+    let (code, _, stderr) = world.once();
+    assert_eq!((code, count(&stderr, GONE)), (0, 0), "{stderr}");
+    fs::remove_file(container.join(&names[0])).unwrap();
+    fs::remove_dir_all(container.join("flowLogResourceID=/S_RG/NETWORKWATCHER_X_OTHER")).unwrap();
+    let daemon = Daemon::start(&world);
+    daemon.says(&["poll complete"], 3).await;
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    for (name, minute) in names.iter().zip(&minutes).take(2) {
+        let told: Vec<&str> = log.lines().filter(|line| line.contains(GONE) && line.contains(name)).collect();
+        // The comma is read with the record before it.
+        let read = format!("\"read_bytes\":{}", HEAD.len() + minute.records.len());
+        assert!(told.len() == 1 && told[0].contains(&read), "{told:?}");
+        assert!(!told[0].contains("\"unread_bytes\":0"), "{told:?}");
+    }
+    assert_eq!((total(&log, "gone"), total(&log, "hours_sealed")), (2, 1), "{log}");
+}
+
 /// The place of each event of `written` in the ledger of the receiver.
 fn places(ledger: &[String], written: &[String]) -> Vec<usize> {
     let is_one = |event: &String| written.binary_search(event).is_ok();

@@ -137,7 +137,7 @@ fn drop_everything(world: &World) {
 }
 
 /// *Scenario*: an intake takes connections and never answers; blobs of more than the memory wait for it, and further ones
-/// are written; then it is well.
+/// are written, one of them into an old hour, with a listing that fails between; then it is well.
 /// *Guarantees*: the further ones are seen while it is dead, and no more is read than the memory holds; afterwards
 /// everything arrives, once.
 #[tokio::test]
@@ -178,6 +178,13 @@ async fn a_dead_intake_hides_nothing() {
         assert!(admin.sample("flowlogd_list_calls_total") > list_calls, "{}", daemon.log());
         seen.push(small);
     }
+    proxy.fail("comp=list", Fault::Garbage);
+    daemon.says(&["could not list again"], 1).await;
+    proxy.heal();
+    // In an hour that is sealed: they are looked at in turn.
+    writer.put(&blob(Hour::from_number(hour.number() - 30), 1), &[&document(&[small])]).await;
+    seen.push(small);
+    daemon.until("a late blob", || admin.sample("flowlogd_backlog_blobs") >= 12.0).await;
     // Of sixteen: what is held is raw first and encoded then, and encoded events may be smaller.
     let n_reads = proxy.n_reads();
     assert!((1..=8).contains(&n_reads), "{n_reads}");
