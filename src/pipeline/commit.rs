@@ -2,14 +2,20 @@
 //! the tracker and of the frontiers.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry},
     time::Duration,
 };
 
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::{Lane, Pass, PassError, deliver::Receipt, report::Rejections, store_again::StoreAgain};
+use super::{
+    Lane, Pass, PassError,
+    deliver::Receipt,
+    plan::{Stretch, frontier_after_walk},
+    report::Rejections,
+    store_again::StoreAgain,
+};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
     model::{ETag, Hour, HourlyBlob, Reason},
@@ -26,8 +32,10 @@ const PAUSE_SENDING_AFTER: Duration = Duration::from_secs(30);
 /// What discovery tells about hours.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A root that is new, or whose frontier a walk moved.
-    Frontier { root: String, frontier: Frontier },
+    /// A root that is new; its hours from this one on are unsealed.
+    Root { root: String, first_hour: Hour },
+    /// Which hours of a stretch exist; the others are sealed.
+    Walked { root: String, stretch: Stretch, existing: BTreeSet<Hour> },
     /// A sealed hour has something new in it.
     Reopened { root: String, hour: Hour },
     /// An hour of which [`Self::Hour`] was told is not over after all: something in it has just changed.
@@ -120,9 +128,17 @@ impl Committer<'_> {
 
     fn note(&mut self, found: Found) {
         match found {
-            Found::Frontier { root, frontier } => {
-                self.changed.push(root.clone());
-                self.frontiers.insert(root, frontier);
+            Found::Root { root, first_hour } => {
+                if let Entry::Vacant(vacant) = self.frontiers.entry(root.clone()) {
+                    vacant.insert(Frontier::new(first_hour));
+                    self.changed.push(root);
+                }
+            }
+            Found::Walked { root, stretch, existing } => {
+                // What this knows is newer than what the walk was planned from.
+                let frontier = frontier_after_walk(self.frontiers.get(&root), stretch, existing);
+                self.frontiers.insert(root.clone(), frontier);
+                self.changed.push(root);
             }
             Found::Reopened { root, hour } => {
                 if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
@@ -130,7 +146,11 @@ impl Committer<'_> {
                 }
             }
             Found::Growing { root, hour } => {
-                self.awaited.remove(&(root, hour));
+                // Its last blob may have ended between.
+                let is_sealed = self.awaited.remove(&(root.clone(), hour)).is_none();
+                if is_sealed && self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
+                    self.changed.push(root);
+                }
             }
             Found::Hour { root, hour, outstanding } => {
                 if outstanding.is_empty() {

@@ -1,6 +1,6 @@
 //! Compares a complete listing of an hour with the stored positions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -34,6 +34,7 @@ pub(super) async fn compare(
     // Before the positions are asked for: the position of a blob that is taken here does not move any more.
     let mut taken: HashMap<HourlyBlob, Taken> =
         blobs.iter().map(|(blob, version)| (blob.clone(), pass.outstanding.take(blob, version))).collect();
+    let under_way: HashSet<HourlyBlob> = pass.outstanding.under_way().into_iter().collect();
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
@@ -87,7 +88,7 @@ pub(super) async fn compare(
     // A complete listing lacks them. What a reader has is its to tell.
     for (blob, position) in stored {
         let listed_length = lengths.remove(blob.name());
-        if pass.outstanding.is_under_way(&blob) {
+        if under_way.contains(&blob) {
             continue;
         }
         if let Some(loss) = loss(&position, listed_length) {
@@ -95,7 +96,7 @@ pub(super) async fn compare(
         }
     }
     for (name, length) in lengths {
-        if path::parse(&name).is_some_and(|blob| !pass.outstanding.is_under_way(&blob)) {
+        if path::parse(&name).is_some_and(|blob| !under_way.contains(&blob)) {
             say_gone(lane, memory, counts, &name, Loss { read_bytes: 0, unread_bytes: Some(length) });
         }
     }

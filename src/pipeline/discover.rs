@@ -254,7 +254,6 @@ async fn learn_roots(
         memory.roots.retain(|root, _| walked.contains(root));
         memory.held.retain_hours(|root, _| walked.contains(root));
         memory.gone.retain_hours(|root, _| walked.contains(root));
-        memory.lengths.retain_hours(|root, _| walked.contains(root));
         for root in walked {
             memory.roots.entry(root).or_default();
         }
@@ -284,7 +283,7 @@ async fn discover_everything(
     };
     memory.gone.retain_hours(is_listed);
     memory.lengths.retain_hours(is_listed);
-    say_gone_roots(lane, memory, counts, &frontiers, Hour::containing(now).next())
+    say_gone_roots(lane, memory, counts, outlet.pass, &frontiers, Hour::containing(now).next())
         .await
         .map_err(Stop::Failed)?;
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
@@ -386,7 +385,7 @@ async fn hours_of(
         existing.extend(read);
     }
     let frontier = match walk {
-        Some(stretch) => plan::frontier_after_walk(known, stretch, existing),
+        Some(stretch) => plan::frontier_after_walk(known, stretch, existing.iter().copied()),
         None => match known.cloned().or_else(|| old.first().or(open.first()).copied().map(Frontier::new)) {
             Some(frontier) => frontier,
             None => return Ok((Vec::new(), None)),
@@ -399,7 +398,12 @@ async fn hours_of(
     // The committer may not have come to it yet.
     if known != Some(&frontier) && memory.told.get(root) != Some(&frontier) {
         memory.told.insert(root.to_owned(), frontier.clone());
-        outlet.tell(Found::Frontier { root: root.to_owned(), frontier: frontier.clone() }).await?;
+        let root = root.to_owned();
+        let found = match walk {
+            Some(stretch) => Found::Walked { root, stretch, existing },
+            None => Found::Root { root, first_hour: frontier.first_unsealed() },
+        };
+        outlet.tell(found).await?;
     }
     Ok((hours, Some(frontier)))
 }

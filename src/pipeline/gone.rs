@@ -2,19 +2,19 @@
 //! counted.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
 };
 
 use tracing::warn;
 
 use super::{
-    Lane, PassError,
+    Lane, Pass, PassError,
     discover::{Counts, Memory},
 };
 use crate::{
     checkpoint::{Frontier, Position, TailState},
-    model::{BlobName, Hour},
+    model::{BlobName, Hour, HourlyBlob},
 };
 
 /// What is lost of a blob that is gone.
@@ -88,6 +88,7 @@ pub(super) async fn say_gone_roots(
     lane: &Lane,
     memory: &mut Memory,
     counts: &mut Counts,
+    pass: &Pass,
     frontiers: &HashMap<String, Frontier>,
     before: Hour,
 ) -> Result<(), PassError> {
@@ -98,9 +99,15 @@ pub(super) async fn say_gone_roots(
             continue;
         }
         let unsealed = frontier.first_unsealed()..before;
+        // Before the positions are asked for: what a reader has is its to tell.
+        let under_way: HashSet<HourlyBlob> = pass.outstanding.under_way().into_iter().collect();
         for hour in hours_with_positions(lane, (root, frontier), unsealed).await? {
+            let mut lengths = memory.lengths.take(root, hour);
             for (blob, position) in lane.state.positions(lane.scope.clone(), root.clone(), hour).await? {
-                if let Some(loss) = loss(&position, None) {
+                if under_way.contains(&blob) {
+                    continue;
+                }
+                if let Some(loss) = loss(&position, lengths.remove(blob.name())) {
                     say_gone(lane, memory, counts, blob.name(), loss);
                 }
             }

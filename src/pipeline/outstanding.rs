@@ -61,12 +61,7 @@ impl Outstanding {
         })
     }
 
-    /// Whether a reader has the blob, or its events are on their way.
-    pub(super) fn is_under_way(&self, blob: &HourlyBlob) -> bool {
-        self.with(|blobs| blobs.under_way.contains_key(blob))
-    }
-
-    /// The blobs that are under way.
+    /// The blobs that a reader has, or whose events are on their way.
     pub(super) fn under_way(&self) -> Vec<HourlyBlob> {
         self.with(|blobs| blobs.under_way.keys().cloned().collect())
     }
@@ -135,10 +130,12 @@ mod tests {
         assert!(outstanding.empty().now_or_never().is_some());
         assert_eq!([take(1, "a"), take(2, "a")], [Taken::Now; 2]);
         assert_eq!([take(1, "a"), take(1, "b")], [Taken::Before, Taken::BeforeItChanged]);
-        assert!(outstanding.empty().now_or_never().is_none() && outstanding.is_under_way(&blob(1)));
+        assert!(outstanding.empty().now_or_never().is_none());
+        assert_eq!(outstanding.under_way().len(), 2);
         outstanding.done(&blob(1));
         outstanding.give_up(blob(2));
-        assert!(outstanding.empty().now_or_never().is_some() && !outstanding.is_under_way(&blob(1)));
+        assert!(outstanding.empty().now_or_never().is_some());
+        assert_eq!(outstanding.under_way(), []);
         assert_eq!([take(1, "b"), take(2, "b")], [Taken::Now, Taken::GivenUp]);
         assert_eq!(outstanding.given_up(), [(name(2), 7)]);
         assert_eq!(outstanding.under_way(), [blob(1)]);

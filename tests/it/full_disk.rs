@@ -50,10 +50,10 @@ async fn a_disk_that_is_full_for_a_while() {
     daemon.until("what is still sent", || world.received() == events(&[a, b, c])).await;
     daemon.until("the end of readiness", || admin.readiness().1.contains(NO_SPACE)).await;
     assert_eq!(admin.readiness().0, 503, "{}", daemon.log());
-    let backlog = || admin.sample("flowlogd_backlog_bytes");
-    let before = backlog();
+    let appended = || admin.sample("flowlogd_bytes_appended_total");
+    let before = appended();
     writer.put(&blob(4), &[&document(&[d])]).await;
-    daemon.until("the backlog", || backlog() > before).await;
+    daemon.until("the new blob", || appended() > before).await;
     daemon.says(&[WARNING], 2).await;
     assert_eq!(world.received(), events(&[a, b, c]), "{}", daemon.log());
 
