@@ -20,6 +20,7 @@ use crate::{
     model::Scope,
     pipeline::{
         PassError, Stopping,
+        shared::{self, Sharing},
         state::{self, StateHandle},
     },
     settings::{Limits, Settings, Source},
@@ -108,7 +109,9 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
         }
         None => None,
     };
-    let memory_bytes = limits.memory / intakes.len().max(1);
+    let n_intakes = intakes.len();
+    let shared_bytes = shared::memory_for_ranges(n_intakes, limits.memory);
+    let memory_bytes = limits.memory.saturating_sub(shared_bytes) / n_intakes.max(1);
     let intakes = intakes
         .into_iter()
         .map(|intake| IntakeUnit::new(intake, memory_bytes, &signs))
@@ -151,13 +154,15 @@ async fn report_unconfigured(
             warn!(
                 intake, %origin,
                 "positions of an intake that is not configured any more are kept: `flowlogd checkpoints reset --intake \
-                 {intake}` forgets them, `flowlogd quarantine drop --intake {intake}` what it has in the quarantine",
+                 {intake} --yes` forgets them, `flowlogd quarantine drop --intake {intake}` what it has in the \
+                 quarantine",
             );
         } else if !sources.iter().any(|source| source_run::is_of(source, &origin)) {
             warn!(
                 intake, %origin,
                 "positions of a source that is not configured any more are kept: `flowlogd checkpoints reset --source \
-                 {origin}` forgets them, `flowlogd quarantine drop --source {origin}` what it has in the quarantine",
+                 {origin} --yes` forgets them, `flowlogd quarantine drop --source {origin}` what it has in the \
+                 quarantine",
             );
         }
     }
@@ -175,9 +180,12 @@ async fn run_sources(
     mode: Mode,
     stopping: &Stopping,
 ) -> Result<(), AppError> {
+    let sharing = Sharing::new(intakes.len(), limits.memory);
     let mut runs = Vec::with_capacity(sources.len());
     for source in sources {
-        runs.push(SourceRun::new(source, intakes, limits, state.clone(), signs).await?);
+        let sharing = sharing.clone();
+        let how = (mode, stopping);
+        runs.push(SourceRun::new(source, intakes, sharing, limits, state.clone(), signs, how).await?);
     }
     drop(state);
     let mut running: FuturesUnordered<_> = runs.iter().map(|source| source.run(mode, stopping)).collect();

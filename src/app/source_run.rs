@@ -1,6 +1,10 @@
 //! One source's life: finds its containers and runs a lane from each of them to each intake.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
@@ -18,7 +22,8 @@ use crate::{
     flowlog::FLOW_LOG_CONTAINERS,
     model::{Hour, Origin, Scope},
     pipeline::{
-        Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared, state::StateHandle,
+        Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared::Sharing,
+        state::StateHandle, store_again::StoreAgain,
     },
     settings::{self, Limits, Start, Storage},
     storage::{Account, BlobStore},
@@ -32,6 +37,7 @@ pub(super) struct SourceRun<'a> {
     account: Arc<dyn Account>,
     filter: BlobFilter,
     intakes: &'a [IntakeUnit],
+    sharing: Sharing,
     limits: Limits,
     state: StateHandle,
     signs: Signs,
@@ -105,17 +111,19 @@ impl<'a> SourceRun<'a> {
     pub(super) async fn new(
         settings: settings::Source,
         intakes: &'a [IntakeUnit],
+        sharing: Sharing,
         limits: Limits,
         state: StateHandle,
         signs: &Signs,
+        (mode, stopping): (Mode, &Stopping),
     ) -> Result<Self, AppError> {
         let account = build::account(&settings)?;
         let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
             .map_err(|error| AppError::Setup(error.into()))?;
         let health = signs.health.component(&format!("source {}", settings.name));
         let signs = signs.clone();
-        let source = Self { settings, account, filter, intakes, limits, state, signs, health };
-        source.decide_first_hours().await?;
+        let source = Self { settings, account, filter, intakes, sharing, limits, state, signs, health };
+        source.decide_first_hours(mode, stopping).await?;
         Ok(source)
     }
 
@@ -226,7 +234,7 @@ impl<'a> SourceRun<'a> {
 
     /// A lane from a container to each intake.
     async fn lanes(&self, container: &str, mode: Mode) -> Result<Vec<LaneRun>, AppError> {
-        let handles = shared::share(self.account.container(container), self.intakes.len());
+        let handles = self.sharing.handles(self.account.container(container));
         let mut lanes = Vec::with_capacity(handles.len());
         for (unit, storage) in self.intakes.iter().zip(handles) {
             let lane = Arc::new(self.lane(container, unit, storage, mode).await?);
@@ -273,7 +281,7 @@ impl<'a> SourceRun<'a> {
                 parallel_blobs: self.limits.parallel_blobs,
                 record_bytes: self.limits.record,
                 quarantine_bytes: self.limits.quarantine,
-                store_deadline: (mode == Mode::Once).then_some(self.limits.once_deadline),
+                store_deadline: self.store_deadline(mode),
             },
             delivery: unit.delivery,
             metrics: self.signs.metrics.lane(&self.settings.name, &unit.name),
@@ -282,13 +290,15 @@ impl<'a> SourceRun<'a> {
     }
 
     /// `start` counts from the first start that names a container, whether it exists or not.
-    async fn decide_first_hours(&self) -> Result<(), AppError> {
+    async fn decide_first_hours(&self, mode: Mode, stopping: &Stopping) -> Result<(), AppError> {
         let named = named_container(&self.settings);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
             for unit in self.intakes {
                 let scope = self.scope(name, unit);
-                let (stored, proposed) = self.first_hour(&scope).await?;
+                let Some((stored, proposed)) = self.decide_first_hour(&scope, mode, stopping).await? else {
+                    return Ok(());
+                };
                 if is_changed(self.settings.start, stored, proposed) {
                     info!(
                         origin = %scope.origin, intake = scope.intake, first_hour = %stored,
@@ -298,6 +308,42 @@ impl<'a> SourceRun<'a> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::first_hour`]. Where there is no room to store it, tries again until there is; `None` where the process
+    /// was asked to stop meanwhile.
+    async fn decide_first_hour(
+        &self,
+        scope: &Scope,
+        mode: Mode,
+        stopping: &Stopping,
+    ) -> Result<Option<(FirstHour, FirstHour)>, AppError> {
+        let store_health = self.signs.health.component(STORE);
+        let mut again = StoreAgain::within(self.store_deadline(mode));
+        loop {
+            let error = match self.first_hour(scope).await {
+                Ok(decided) => {
+                    store_health.ready();
+                    return Ok(Some(decided));
+                }
+                Err(AppError::State(error)) => error,
+                Err(failure) => return Err(failure),
+            };
+            let Some(failed_for) = again.worthwhile_after(&error) else { return Err(AppError::State(error)) };
+            warn!(
+                error = %chain(&error), failed_for_seconds = failed_for.as_secs(),
+                "where to begin cannot be stored, so nothing is read: make room in the state directory; trying again",
+            );
+            store_health.not_ready(&chain(&error).to_string());
+            if !again.pause(&stopping.reading).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How long a single pass waits for room in the state directory.
+    fn store_deadline(&self, mode: Mode) -> Option<Duration> {
+        (mode == Mode::Once).then_some(self.limits.once_deadline)
     }
 
     /// The stored first hour, and the one that would be stored if there were none.

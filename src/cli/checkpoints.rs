@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     exit::{Exit, Failure},
-    state::{failure, parse_origin, state_directory, write_json, written},
+    state::{failure, open_existing, parse_origin, state_directory, write_json, written},
     table::{Table, printable},
 };
 use crate::{
@@ -274,9 +274,7 @@ fn reset(directory: &Path, arguments: &Reset) -> Result<ResetCounts, Failure> {
         source: arguments.source.clone(),
         blob: arguments.blob.clone(),
     };
-    // A mistyped directory must not become a new state.
-    drop(SqliteStore::open_read_only(directory).map_err(failure)?);
-    let mut store = SqliteStore::open(directory).map_err(failure)?;
+    let mut store = open_existing(directory).map_err(failure)?;
     let counts = if arguments.yes { store.reset(&filter) } else { store.preview_reset(&filter) };
     let counts = counts.map_err(failure)?;
     // Who names something means something: where nothing has the name, it is mistyped.

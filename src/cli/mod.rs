@@ -1,5 +1,6 @@
 //! F7: the command line, one file for each subcommand. Logs go to stderr, results to stdout.
 
+mod blob_text;
 pub mod check_config;
 pub mod checkpoints;
 pub mod convert;

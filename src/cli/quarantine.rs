@@ -14,13 +14,13 @@ use serde::Serialize;
 use super::{
     exit::{Exit, Failure},
     load_settings, quarantine_replay,
-    state::{failure, parse_origin, state_directory, write_json, written},
+    state::{failure, open_existing, parse_origin, state_directory, write_json, written},
     table::Table,
 };
 use crate::{
     model::{Origin, Reason},
     store::{
-        QuarantineUsage, StoreError,
+        QuarantineUsage,
         sqlite::{QuarantineEntry, QuarantineFilter, QuarantineSummary, SqliteStore},
     },
 };
@@ -152,7 +152,10 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
             return quarantine_replay::execute(&settings, &directory, &filter.of_store());
         }
         Action::Drop { filter, all: _ } => {
-            let QuarantineUsage { rows, bytes } = drop_rows(&directory, filter).map_err(failure)?;
+            let dropped = open_existing(&directory)
+                .and_then(|mut store| store.drop_quarantined(&filter.of_store()))
+                .map_err(failure)?;
+            let QuarantineUsage { rows, bytes } = dropped;
             writeln!(out, "Dropped: {rows} rows, {bytes} bytes.")
         }
     };
@@ -263,10 +266,4 @@ fn show(out: &mut impl Write, entry: &QuarantineEntry) -> io::Result<()> {
 fn time_text(seconds: i64) -> String {
     DateTime::from_timestamp(seconds, 0)
         .map_or_else(|| seconds.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
-}
-
-fn drop_rows(directory: &Path, filter: &Filter) -> Result<QuarantineUsage, StoreError> {
-    // A mistyped directory must not become a new state.
-    drop(SqliteStore::open_read_only(directory)?);
-    SqliteStore::open(directory)?.drop_quarantined(&filter.of_store())
 }

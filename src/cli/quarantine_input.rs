@@ -14,6 +14,7 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::runtime::Runtime;
 
+use super::blob_text::{Absent, BlobText};
 use crate::{
     event::{
         Encoder, EventFormat,
@@ -24,13 +25,9 @@ use crate::{
         record::{self, Record},
     },
     model::{BlobName, Origin, Reason, Scope, Span},
-    storage::{Account, BlobStore, StorageErrorKind},
+    storage::{Account, BlobStore},
     store::sqlite::QuarantineEntry,
-    telemetry::chain,
 };
-
-/// Bytes of one range read.
-const READ_BYTES: u64 = 1024 * 1024;
 
 /// What there is to send again.
 #[derive(Debug)]
@@ -59,15 +56,6 @@ impl OwnedRecord {
     pub(super) fn raw(&self) -> RawRecord<'_> {
         RawRecord { span: self.span, bytes: &self.bytes }
     }
-}
-
-/// Why a record is not there.
-#[derive(Debug)]
-enum Absent {
-    /// It is gone for good, or no configured source has it.
-    Gone(String),
-    /// It cannot be read now.
-    Unreadable(String),
 }
 
 /// The configured sources, to read whole records from.
@@ -151,7 +139,7 @@ impl<'a> Sources<'a> {
         Ok(record)
     }
 
-    /// The records of a blob from byte `from` to `to`; the first one where no end is given.
+    /// The records of a blob from byte `from` of its text to byte `to`; the first one where no end is given.
     fn read(
         &self,
         scope: &Scope,
@@ -174,33 +162,20 @@ impl<'a> Sources<'a> {
         from: u64,
         to: Option<u64>,
     ) -> Result<Vec<OwnedRecord>, Absent> {
-        let absent = |error: crate::storage::StorageError| match error.kind {
-            StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound => {
-                Absent::Gone("its blob is gone".to_owned())
-            }
-            StorageErrorKind::Changed
-            | StorageErrorKind::Conflict { .. }
-            | StorageErrorKind::Archived
-            | StorageErrorKind::Denied { .. }
-            | StorageErrorKind::Throttled { .. }
-            | StorageErrorKind::PastEnd
-            | StorageErrorKind::Truncated { .. }
-            | StorageErrorKind::Transient
-            | StorageErrorKind::Other(_) => Absent::Unreadable(chain(&error).to_string()),
-        };
-        let version = store.head(name).await.map_err(absent)?;
-        let end = to.unwrap_or(version.length);
-        if end > version.length {
-            return Err(Absent::Gone("the blob is shorter now".to_owned()));
-        }
+        let mut text = BlobText::open(store, name, from..to.unwrap_or(u64::MAX)).await?;
         let mut splitter = splitter_at(from, self.record_limit);
-        let (mut records, mut cursor) = (Vec::new(), from);
-        while cursor < end && (to.is_some() || records.is_empty()) {
-            let next = end.min(cursor.saturating_add(READ_BYTES));
-            let chunk = store.read(name, cursor..next, &version.etag).await.map_err(absent)?;
+        let (mut records, mut n_bytes) = (Vec::new(), 0_u64);
+        while to.is_some() || records.is_empty() {
+            let chunk = text.next().await?;
+            if chunk.is_empty() {
+                break;
+            }
+            n_bytes = n_bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             splitter.push(&chunk);
             records.extend(taken(&mut splitter).map_err(Absent::Gone)?);
-            cursor = next;
+        }
+        if to.is_some_and(|to| from.saturating_add(n_bytes) < to) {
+            return Err(Absent::Gone("the blob is shorter now".to_owned()));
         }
         if to.is_some() {
             splitter.end();

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::{
     exit::{Exit, Failure},
     quarantine_input::{Input, OwnedRecord, Sources},
-    state::failure,
+    state::{failure, open_existing},
 };
 use crate::{
     app::build,
@@ -50,9 +50,7 @@ pub(super) fn execute(
 ) -> Result<Exit, Failure> {
     let cannot_start = |error: anyhow::Error| Failure::new(Exit::CannotStart, error);
     telemetry::init(&settings.log).map_err(|error| Failure::new(Exit::CannotStart, error))?;
-    // A mistyped directory must not become a new state.
-    drop(SqliteStore::open_read_only(directory).map_err(failure)?);
-    let store = SqliteStore::open(directory).map_err(failure)?;
+    let store = open_existing(directory).map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -11,7 +11,10 @@ use super::{
     exit::{Exit, Failure},
     load_settings,
 };
-use crate::{model::Origin, store::StoreError};
+use crate::{
+    model::Origin,
+    store::{StoreError, sqlite::SqliteStore},
+};
 
 /// The state directory: the flag's, else the setting's.
 ///
@@ -22,6 +25,15 @@ pub(super) fn state_directory(config: Option<&Path>, flag: Option<&Path>) -> Res
         Some(directory) => Ok(directory.to_path_buf()),
         None => Ok(load_settings(config)?.settings.state_dir),
     }
+}
+
+/// The state that is there, to change it. A mistyped directory does not become a new state.
+///
+/// # Errors
+/// As the store says; where there is none too.
+pub(super) fn open_existing(directory: &Path) -> Result<SqliteStore, StoreError> {
+    drop(SqliteStore::open_read_only(directory)?);
+    SqliteStore::open(directory)
 }
 
 /// Joins a store's error and the code that a command ends with.

@@ -6,13 +6,16 @@
 //! [`CONTEXT_BYTES`]. Without damage every byte is scanned once; with it, more often only where objects that all lack
 //! their end lie within each other, which [`super::json_scan`] bounds.
 
+mod search;
+
 use crate::model::Span;
 
 use super::{
     head::{FirstObject, HeadScan, is_white_space},
     json_scan::{JsonScan, Scanned},
-    piece::{DamageKind, Damaged, KEPT_BYTES, Piece, RawRecord, Tail, is_flow_record},
+    piece::{DamageKind, Piece, RawRecord, Tail},
 };
+use search::Search;
 
 /// How many bytes before the offset are kept for [`Splitter::context`], at most.
 const CONTEXT_BYTES: usize = 64;
@@ -84,20 +87,6 @@ enum State {
     Found(usize),
 }
 
-/// The search for the next record behind damage.
-#[derive(Debug)]
-struct Search {
-    /// Offset of the first damaged byte.
-    from: u64,
-    kind: DamageKind,
-    /// Whether a record may start at the cursor: behind a comma, a bracket that opens a list, or a line feed.
-    armed: bool,
-    /// The byte behind the last one that was looked at, be it in vain.
-    farthest: u64,
-    /// The first damaged bytes, once the buffer does not hold all of them any more.
-    first: Option<Vec<u8>>,
-}
-
 /// What a scan came to.
 enum Step {
     Record(usize),
@@ -118,7 +107,7 @@ impl Splitter {
             base: offset.unwrap_or_default().saturating_sub(to_u64(context.len())),
             cursor: context.len(),
             state,
-            search: Search { from: 0, kind: DamageKind::Unbalanced, armed: false, farthest: 0, first: None },
+            search: Search::none(),
             record_limit,
             ended: false,
             last_record: None,
@@ -336,55 +325,6 @@ impl Splitter {
         Some(())
     }
 
-    /// Begins a search behind the byte at `from`.
-    fn search_from(&mut self, from: usize, kind: DamageKind) {
-        let farthest = self.at(self.cursor.max(from));
-        self.search = Search { from: self.at(from), kind, armed: false, farthest, first: None };
-        self.cursor = from;
-        self.state = State::Searching(None);
-    }
-
-    /// Looks for a place where a record may start. `None`: more bytes are needed.
-    fn find_candidate(&mut self) -> Option<()> {
-        let begin = self.cursor;
-        let mut armed = self.search.armed;
-        let rest = self.buffer.get(begin..).unwrap_or_default();
-        let found = rest.iter().position(|byte| {
-            let is_candidate = armed && *byte == b'{';
-            armed = armed_behind(armed, &[*byte]);
-            is_candidate
-        });
-        self.search.armed = armed;
-        self.cursor += found.unwrap_or(rest.len());
-        self.bytes_scanned += to_u64(self.cursor - begin);
-        self.search.farthest = self.search.farthest.max(self.at(self.cursor));
-        found?;
-        self.state = State::Searching(Some((self.cursor, JsonScan::new())));
-        Some(())
-    }
-
-    /// Reads on in a candidate. `None`: more bytes are needed.
-    fn try_candidate(&mut self, start: usize, mut json: JsonScan) -> Option<()> {
-        let scanned = self.advance(start, &mut json);
-        self.search.farthest = self.search.farthest.max(self.at(self.cursor));
-        if scanned == Scanned::All && self.may_go_on(start) {
-            self.state = State::Searching(Some((start, json)));
-            return None;
-        }
-        let bytes = self.buffer.get(start..self.cursor).unwrap_or_default();
-        if scanned == Scanned::Object {
-            self.bytes_scanned += to_u64(bytes.len());
-            if is_flow_record(bytes) {
-                self.state = State::Found(start);
-                return Some(());
-            }
-        }
-        self.cursor = start + 1;
-        self.search.armed = false;
-        self.state = State::Searching(None);
-        Some(())
-    }
-
     fn advance(&mut self, start: usize, json: &mut JsonScan) -> Scanned {
         let mut cursor = self.cursor;
         let scanned = json.advance(self.within_limit(start), &mut cursor);
@@ -425,35 +365,6 @@ impl Splitter {
                 self.cursor
             }
         }
-    }
-
-    /// Lets go of damaged bytes where they have become too many.
-    fn cut_damage(&mut self) {
-        let is_searching = matches!(self.state, State::Searching(_));
-        let held = self.at(self.buffer.len()).saturating_sub(self.search.from);
-        if is_searching && self.search.first.is_none() && held > to_u64(self.record_limit) {
-            let from = self.index_of(self.search.from);
-            let first = self.buffer.get(from..from + self.kept_bytes()).unwrap_or_default();
-            self.search.first = Some(first.to_vec());
-        }
-    }
-
-    fn damaged(&self, span: Span) -> Damaged<'_> {
-        let Search { from, kind, farthest, first, .. } = &self.search;
-        let mut length = usize::try_from(span.length()).unwrap_or(usize::MAX);
-        if farthest.saturating_sub(*from) > to_u64(self.record_limit) {
-            length = length.min(self.kept_bytes());
-        }
-        let held = match first {
-            Some(first) => first,
-            None => self.buffer.get(self.index_of(*from)..).unwrap_or_default(),
-        };
-        let bytes = held.get(..length.min(held.len())).unwrap_or_default();
-        Damaged { span, kind: kind.clone(), bytes }
-    }
-
-    fn kept_bytes(&self) -> usize {
-        KEPT_BYTES.min(self.record_limit)
     }
 
     fn foreign_byte(&self) -> DamageKind {

@@ -1,4 +1,5 @@
-//! Collects the readers' runs into batches; what is left leaves when its age is reached or at the end of the pass.
+//! Collects the readers' runs into batches; what is left leaves when its age is reached, when its memory is wanted, or at
+//! the end of the pass.
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -44,6 +45,7 @@ pub(super) async fn run(
                 None => break,
             },
             () = sleep_until(due) => batcher.flush().into_iter().collect(),
+            () = memory_is_wanted(lane), if !batcher.open().deltas.is_empty() => batcher.flush().into_iter().collect(),
         };
         for batch in ready {
             let share = held.split_off(batch_bytes_in_memory(&batch));
@@ -67,6 +69,19 @@ pub(super) fn bytes_in_memory(events: &EncodedEvents) -> usize {
 
 fn batch_bytes_in_memory(batch: &Batch) -> usize {
     bytes_in_memory(&batch.events).saturating_add(batch.rejected_bytes)
+}
+
+/// Completes when somebody, of any lane of the intake, waits for memory that an open batch may hold, and a request could
+/// start now: while none can, a batch may as well grow.
+async fn memory_is_wanted(lane: &Lane) {
+    let pool = lane.budget.encoded();
+    loop {
+        pool.short().await;
+        lane.driver.has_room().await;
+        if pool.is_short() {
+            return;
+        }
+    }
 }
 
 async fn sleep_until(due: Option<Instant>) {

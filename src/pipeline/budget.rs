@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::telemetry::metrics::Gauge;
 
@@ -62,6 +62,24 @@ impl Budget {
 pub(super) struct Pool {
     units: Arc<Semaphore>,
     total: usize,
+    /// How many requests wait.
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+/// A request that waits until this is dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn note(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|n_requests| *n_requests = n_requests.saturating_add(1));
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n_requests| *n_requests = n_requests.saturating_sub(1));
+    }
 }
 
 /// Bytes that are taken from a pool until this is dropped.
@@ -73,7 +91,7 @@ pub(super) struct Share {
 impl Pool {
     fn new(bytes: usize) -> Self {
         let total = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(total)), total }
+        Self { units: Arc::new(Semaphore::new(total)), total, waiting: Arc::new(watch::Sender::new(0)) }
     }
 
     /// All of it, bytes.
@@ -87,8 +105,20 @@ impl Pool {
         if let Some(share) = self.try_units(units) {
             return share;
         }
+        let _waiting = Waiting::note(&self.waiting);
         // The semaphore is never closed; were it, nothing would be counted any more, and nothing would stop.
         Share { permit: Arc::clone(&self.units).acquire_many_owned(units).await.ok() }
+    }
+
+    /// Whether somebody waits for bytes.
+    pub(super) fn is_short(&self) -> bool {
+        *self.waiting.borrow() > 0
+    }
+
+    /// Completes when somebody waits for bytes.
+    pub(super) async fn short(&self) {
+        // The sender lives as long as `self`.
+        let _waiting = self.waiting.subscribe().wait_for(|n_requests| *n_requests > 0).await.is_ok();
     }
 
     /// Makes a share larger, if that many bytes are free now. Returns whether it is large enough.
@@ -158,7 +188,7 @@ mod tests {
     use super::*;
 
     /// Scenario: shares are taken, split, merged and dropped. Guarantees: what is dropped is free again, a request for
-    /// more than there is goes alone, one that has to wait is served in its turn.
+    /// more than there is goes alone, one that has to wait is served in its turn and shows until it is served or gone.
     #[test]
     fn shares_come_back() {
         let pool = Pool::new(10 * UNIT_BYTES);
@@ -172,13 +202,17 @@ mod tests {
         let mut second = pool.take(UNIT_BYTES).now_or_never().unwrap();
         assert!(!pool.try_grow(&mut second, 2 * UNIT_BYTES));
 
+        assert!(!pool.is_short());
         let mut alone = Box::pin(pool.take(100 * UNIT_BYTES));
         assert!((&mut alone).now_or_never().is_none());
+        assert!(pool.short().now_or_never().is_some());
+        assert!((&mut Box::pin(pool.take(UNIT_BYTES))).now_or_never().is_none());
         drop(first);
         assert!((&mut alone).now_or_never().is_none());
         second.merge(Share::empty());
         drop(second);
         let alone = alone.now_or_never().unwrap();
+        assert!(!pool.is_short() && pool.short().now_or_never().is_none());
         assert_eq!(pool.used_bytes(), pool.total_bytes());
         drop(alone);
         assert_eq!(pool.used_bytes(), 0);

@@ -2,18 +2,23 @@
 //! the tracker and of the frontiers.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry},
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use super::{Lane, Pass, PassError, deliver::Receipt, report::Rejections};
+use super::{
+    Lane, Pass, PassError,
+    deliver::Receipt,
+    plan::{Stretch, frontier_after_walk},
+    report::Rejections,
+    store_again::StoreAgain,
+};
 use crate::{
     checkpoint::{Advance, Frontier, TailState, Tracker},
     model::{ETag, Hour, HourlyBlob, Reason},
-    retry::Backoff,
     store::{Commit, PositionChange},
     telemetry::chain,
 };
@@ -21,22 +26,20 @@ use crate::{
 /// At most this many receipts share one commit: each commit waits for the disk once, whatever its size.
 const RECEIPTS_PER_COMMIT: usize = 64;
 
-/// First pause before a commit for which there was no room is tried again,
-const STORE_AGAIN_FIRST: Duration = Duration::from_millis(250);
-
-/// and the longest: soon after there is room again, all goes on.
-const STORE_AGAIN_LAST: Duration = Duration::from_secs(5);
-
 /// What is sent while nothing can be stored is sent again after a restart: after this long no more is.
 const PAUSE_SENDING_AFTER: Duration = Duration::from_secs(30);
 
 /// What discovery tells about hours.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// A root that is new, or whose frontier a walk moved.
-    Frontier { root: String, frontier: Frontier },
+    /// A root that is new; its hours from this one on are unsealed.
+    Root { root: String, first_hour: Hour },
+    /// Which hours of a stretch exist; the others are sealed.
+    Walked { root: String, stretch: Stretch, existing: BTreeSet<Hour> },
     /// A sealed hour has something new in it.
     Reopened { root: String, hour: Hour },
+    /// An hour of which [`Self::Hour`] was told is not over after all: something in it has just changed.
+    Growing { root: String, hour: Hour },
     /// An hour whose time to be sealed has come was listed completely, before any of its blobs was handed to the readers.
     /// Nothing is told of others: there may be no room to hear it for long.
     Hour {
@@ -125,12 +128,27 @@ impl Committer<'_> {
 
     fn note(&mut self, found: Found) {
         match found {
-            Found::Frontier { root, frontier } => {
-                self.changed.push(root.clone());
-                self.frontiers.insert(root, frontier);
+            Found::Root { root, first_hour } => {
+                if let Entry::Vacant(vacant) = self.frontiers.entry(root.clone()) {
+                    vacant.insert(Frontier::new(first_hour));
+                    self.changed.push(root);
+                }
+            }
+            Found::Walked { root, stretch, existing } => {
+                // What this knows is newer than what the walk was planned from.
+                let frontier = frontier_after_walk(self.frontiers.get(&root), stretch, existing);
+                self.frontiers.insert(root.clone(), frontier);
+                self.changed.push(root);
             }
             Found::Reopened { root, hour } => {
                 if self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
+                    self.changed.push(root);
+                }
+            }
+            Found::Growing { root, hour } => {
+                // Its last blob may have ended between.
+                let is_sealed = self.awaited.remove(&(root.clone(), hour)).is_none();
+                if is_sealed && self.frontiers.get_mut(&root).is_some_and(|frontier| frontier.reopen(hour)) {
                     self.changed.push(root);
                 }
             }
@@ -222,16 +240,9 @@ impl Committer<'_> {
     /// Stores a commit. Where there is no room for it, tries again until there is; what is acknowledged waits meanwhile,
     /// and after a while nothing more is sent.
     async fn store(&self, commit: Commit) -> Result<(), PassError> {
-        let began = Instant::now();
-        let mut backoff = Backoff::new(STORE_AGAIN_FIRST, STORE_AGAIN_LAST);
-        loop {
-            let Err(error) = self.lane.state.commit(commit.clone()).await else { break };
-            let failed_for = began.elapsed();
-            let is_too_late = self.lane.limits.store_deadline.is_some_and(|deadline| failed_for >= deadline);
-            if !error.is_transient() || is_too_late {
-                return Err(error.into());
-            }
-            let pause = backoff.next(fastrand::f64);
+        let mut again = StoreAgain::within(self.lane.limits.store_deadline);
+        while let Err(error) = self.lane.state.commit(commit.clone()).await {
+            let Some(failed_for) = again.worthwhile_after(&error) else { return Err(error.into()) };
             warn!(
                 error = %chain(&error), failed_for_seconds = failed_for.as_secs(),
                 "what is delivered cannot be stored: make room in the state directory; trying again",
@@ -240,9 +251,8 @@ impl Committer<'_> {
                 error!("nothing more is sent until what is delivered can be stored");
                 self.lane.store_health.not_ready(&chain(&error).to_string());
             }
-            tokio::select! {
-                () = self.pass.stopping.delivering.cancelled() => return Err(error.into()),
-                () = tokio::time::sleep(pause) => {}
+            if !again.pause(&self.pass.stopping.delivering).await {
+                return Err(error.into());
             }
         }
         if self.pass.sending_paused.send_replace(false) {

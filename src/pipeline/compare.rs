@@ -8,8 +8,10 @@ use tracing::warn;
 use super::{
     Lane, Pass,
     commit::Found,
-    discover::{Counts, Memory, Stop, Work, say_gone},
+    discover::{Counts, Memory, Stop, Work},
+    gone::{Loss, loss, say_gone},
     listing::Listing,
+    outstanding::Taken,
 };
 use crate::{
     checkpoint::{Position, TailState},
@@ -30,24 +32,31 @@ pub(super) async fn compare(
     let blobs = listing.blobs.into_iter().filter_map(|version| Some((path::parse(&version.name)?, version)));
     let blobs: Vec<_> = blobs.filter(|(blob, _)| is_meant(blob)).collect();
     // Before the positions are asked for: the position of a blob that is taken here does not move any more.
-    let mut taken: HashSet<HourlyBlob> =
-        blobs.iter().map(|(blob, _)| blob).filter(|blob| pass.outstanding.take(blob)).cloned().collect();
+    let mut taken: HashMap<HourlyBlob, Taken> =
+        blobs.iter().map(|(blob, version)| (blob.clone(), pass.outstanding.take(blob, version))).collect();
+    let under_way: HashSet<HourlyBlob> = pass.outstanding.under_way().into_iter().collect();
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();
     // A complete listing lacks what is not noted anew.
     let mut held = memory.held.take(root, hour);
+    let mut lengths = memory.lengths.take(root, hour);
     let mut works = Vec::new();
-    let mut sealable = is_past(listing.date, hour.end(), lane.rules.seal_after);
+    let mut is_waited_for = false;
+    let mut is_over = is_past(listing.date, hour.end(), lane.rules.seal_after);
     for (blob, version) in blobs {
         let position = stored.remove(&blob);
-        if version.length == 0 || !lane.filter.wants(&version.name) {
+        lengths.remove(&version.name);
+        if !lane.filter.wants(&version.name) {
+            continue;
+        }
+        let sealing = is_past(listing.date, hour.end().max(version.last_modified), lane.rules.seal_after);
+        is_over &= sealing;
+        if version.length == 0 {
             continue;
         }
         counts.blobs_listed = counts.blobs_listed.saturating_add(1);
         counts.newest_change = counts.newest_change.max(Some(version.last_modified));
-        let sealing = is_past(listing.date, hour.end().max(version.last_modified), lane.rules.seal_after);
-        sealable &= sealing;
         match position.as_ref().and_then(|position| position.seen.as_ref()) {
             Some(seen) if seen.etag == version.etag && (seen.tail != TailState::Incomplete || !sealing) => {
                 continue;
@@ -58,33 +67,53 @@ pub(super) async fn compare(
         let is_held = held_version.as_ref() == Some(&version.etag);
         if is_held && !sealing {
             counts.held = counts.held.saturating_add(1);
-            sealable = false;
+            is_waited_for = true;
             memory.held.insert(&version.name, version.etag);
             continue;
         }
         if held_version.is_some() && !is_held {
             warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
         }
-        if !taken.remove(&blob) {
+        match taken.remove(&blob) {
+            Some(Taken::Now) => works.push(Work { blob, version, position, sealing }),
             // Its position is about to move: what is new in it comes after that.
-            sealable = false;
-            continue;
+            Some(Taken::BeforeItChanged) => is_over = false,
+            Some(Taken::Before | Taken::GivenUp) | None => is_waited_for = true,
         }
-        works.push(Work { blob, version, position, sealing });
     }
-    // There is nothing to read in them.
-    for blob in &taken {
+    for blob in taken.iter().filter_map(|(blob, taken)| (*taken == Taken::Now).then_some(blob)) {
+        // There is nothing to read in it.
         pass.outstanding.done(blob);
     }
-    // A complete listing lacks them.
+    // A complete listing lacks them. What a reader has is its to tell.
     for (blob, position) in stored {
-        if position.seen.is_none() {
-            say_gone(lane, memory, counts, blob.name(), (position.bytes().unwrap_or_default(), None));
+        let listed_length = lengths.remove(blob.name());
+        if under_way.contains(&blob) {
+            continue;
+        }
+        if let Some(loss) = loss(&position, listed_length) {
+            say_gone(lane, memory, counts, blob.name(), loss);
         }
     }
-    let outstanding = || works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
-    let found = sealable.then(|| Found::Hour { root: root.to_owned(), hour, outstanding: outstanding() });
-    Ok((found, works))
+    for (name, length) in lengths {
+        if path::parse(&name).is_some_and(|blob| !under_way.contains(&blob)) {
+            say_gone(lane, memory, counts, &name, Loss { read_bytes: 0, unread_bytes: Some(length) });
+        }
+    }
+    let key = (root.to_owned(), hour);
+    if !is_over {
+        let found = memory.awaited.remove(&key).then(|| Found::Growing { root: root.to_owned(), hour });
+        return Ok((found, works));
+    }
+    if is_waited_for {
+        return Ok((None, works));
+    }
+    let outstanding: HashMap<_, _> =
+        works.iter().map(|work| (work.blob.clone(), work.version.etag.clone())).collect();
+    if !outstanding.is_empty() {
+        memory.awaited.insert(key);
+    }
+    Ok((Some(Found::Hour { root: root.to_owned(), hour, outstanding }), works))
 }
 
 /// Whether `now` is `after` or more past `moment`.

@@ -14,6 +14,7 @@ use super::{
     alarms::RetentionAlarm,
     commit::Found,
     compare::compare,
+    gone::{hours_with_positions, say_gone_roots},
     listing::{Lister, ListingError},
     noted::Noted,
     plan::{self, HourPlan},
@@ -21,8 +22,8 @@ use super::{
 };
 use crate::{
     checkpoint::{Frontier, Position},
-    model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob},
-    storage::StorageErrorKind,
+    model::{BlobVersion, ETag, Hour, HourlyBlob},
+    storage::{StorageError, StorageErrorKind},
     telemetry::chain,
 };
 
@@ -32,6 +33,9 @@ const ROOT_WALK_EVERY: std::time::Duration = std::time::Duration::from_secs(300)
 /// A pass whose events are delivered, only slowly, lists so often and then comes to its end: what is old is looked at
 /// once a pass, and hours are sealed then. While the intake takes nothing there is no such end.
 const ROUNDS_WHILE_DELIVERING: u64 = 10;
+
+/// After so many listings in a row that failed, no more hours are asked for.
+const FAILED_LISTINGS_IN_A_ROW: u32 = 3;
 
 /// A blob with something to read.
 #[derive(Debug, Clone)]
@@ -70,6 +74,14 @@ pub struct Memory {
     pub(super) held: Noted<ETag>,
     /// Blobs that were gone before they were read to their end, as far as that was said already.
     pub(super) gone: Noted<()>,
+    /// Roots that were gone, as far as that was said already.
+    pub(super) gone_roots: HashSet<String>,
+    /// How long the blobs were whose reading did not reach their end, bytes.
+    pub(super) lengths: Noted<u64>,
+    /// Hours that the committer was told to seal when their blobs are read.
+    pub(super) awaited: HashSet<(String, Hour)>,
+    /// The frontiers that the committer was told of in this pass.
+    told: HashMap<String, Frontier>,
     /// Whether what is not delivered is in danger; `None` before the first pass, or where nobody says how long blobs
     /// are kept.
     pub(super) retention: Option<RetentionAlarm>,
@@ -173,8 +185,8 @@ impl Outlet<'_> {
     }
 }
 
-/// Finds everything once. Where delivering takes longer than a poll, what can still grow is listed again at each poll,
-/// so that nothing waits for an intake to be seen.
+/// Finds everything once. Where delivering takes longer than a poll, everything is looked for again at each poll, so that
+/// nothing waits for an intake to be seen.
 async fn discover(
     lane: &Lane,
     memory: &mut Memory,
@@ -183,15 +195,14 @@ async fn discover(
     outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
     let began = Instant::now();
-    let stored =
-        lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
-    let mut frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
     let mut polls = lane.rules.list_again_every.map(|interval| {
         let mut polls = tokio::time::interval_at(began + interval, interval);
         polls.set_missed_tick_behavior(MissedTickBehavior::Skip);
         polls
     });
-    let found_all = discover_everything(lane, memory, lister, counts, outlet, &mut frontiers).await;
+    memory.awaited.clear();
+    memory.told.clear();
+    let found_all = discover_everything(lane, memory, lister, counts, outlet).await;
     outlet.pass.progress.all_found();
     found_all?;
     let Some(polls) = &mut polls else { return Ok(()) };
@@ -207,25 +218,24 @@ async fn discover(
             () = outlet.pass.outstanding.empty() => return Ok(()),
             _ = polls.tick() => {}
         }
-        if let Some(now) = learn_roots(memory, lister, counts).await? {
-            let first_open = plan::first_open_hour(now, lane.rules.seal_after);
-            let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
-            // A root that is new waits for the next pass.
-            for (root, frontier) in frontiers.iter().filter(|(root, _)| memory.roots.contains_key(*root)) {
-                for hour in
-                    frontier.unsealed_through(Hour::containing(now)).filter(|hour| *hour >= first_open)
-                {
-                    to_list.entry(hour).or_default().push(root);
-                }
+        match discover_everything(lane, memory, lister, counts, outlet).await {
+            Ok(()) => {
+                let snapshot = outlet.pass.progress.snapshot();
+                info!(
+                    origin = %lane.scope.origin, intake = lane.scope.intake,
+                    backlog_blobs = snapshot.backlog_blobs(), backlog_bytes = snapshot.backlog_bytes(),
+                    waits_for = lane.driver.last_failure(),
+                    "listed again: the poll before is not delivered yet",
+                );
             }
-            list_hours(lane, memory, lister, counts, outlet, to_list).await?;
-            let snapshot = outlet.pass.progress.snapshot();
-            info!(
-                origin = %lane.scope.origin, intake = lane.scope.intake,
-                backlog_blobs = snapshot.backlog_blobs(), backlog_bytes = snapshot.backlog_bytes(),
-                waits_for = lane.driver.last_failure(),
-                "listed again: the poll before is not delivered yet",
-            );
+            // The first listing of this pass was complete, and there is another one at the next poll.
+            Err(Stop::Failed(error)) if !error.is_fatal() => {
+                warn!(
+                    origin = %lane.scope.origin, intake = lane.scope.intake, error = %chain(&error),
+                    "could not list again; the next poll tries it",
+                );
+            }
+            Err(stop) => return Err(stop),
         }
     }
     Ok(())
@@ -254,20 +264,28 @@ async fn learn_roots(
     Ok(memory.server_now())
 }
 
+/// What one poll looks for.
 async fn discover_everything(
     lane: &Lane,
     memory: &mut Memory,
     lister: &mut Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
-    frontiers: &mut HashMap<String, Frontier>,
 ) -> Result<(), Stop> {
+    let stored =
+        lane.state.frontiers(lane.scope.clone()).await.map_err(|error| Stop::Failed(error.into()))?;
+    let mut frontiers: HashMap<String, Frontier> = stored.into_iter().collect();
     let Some(now) = learn_roots(memory, lister, counts).await? else { return Ok(()) };
     // What is not listed any more is not said again either.
     let first_revisited = sweep::first_revisited(lane, now);
-    memory.gone.retain_hours(|root, hour| {
+    let is_listed = |root: &str, hour: Hour| {
         hour >= first_revisited || frontiers.get(root).is_none_or(|frontier| !frontier.is_sealed(hour))
-    });
+    };
+    memory.gone.retain_hours(is_listed);
+    memory.lengths.retain_hours(is_listed);
+    say_gone_roots(lane, memory, counts, outlet.pass, &frontiers, Hour::containing(now).next())
+        .await
+        .map_err(Stop::Failed)?;
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
     for root in &roots {
@@ -284,14 +302,14 @@ async fn discover_everything(
     for root in &roots {
         if let Some(frontier) = frontiers.get(root) {
             sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
-            sweep::prune(lane, memory, lister, (root, frontier), now).await?;
+            sweep::prune(lane, memory, lister, outlet.pass, (root, frontier), now).await?;
         }
     }
     Ok(())
 }
 
-/// Lists hours of roots, oldest first. An hour whose listing makes no sense does not keep the others waiting: it stays
-/// unsealed, and the first such failure is the result.
+/// Lists hours of roots, oldest first. An hour that cannot be listed does not keep the others waiting: it stays unsealed,
+/// and the first such failure is the result. Where several in a row fail, the storage server is at fault.
 async fn list_hours(
     lane: &Lane,
     memory: &mut Memory,
@@ -301,19 +319,25 @@ async fn list_hours(
     to_list: BTreeMap<Hour, Vec<&str>>,
 ) -> Result<(), Stop> {
     let mut failed = None;
+    let mut n_failed_in_a_row = 0;
     for (hour, roots) in to_list {
         let mut works = Vec::with_capacity(roots.len());
         for root in roots {
             let Some(sweep) = memory.roots.get(root) else { continue };
             let listing = match lister.list_hour(root, hour, &sweep.spellings).await {
                 Ok(listing) => listing,
-                Err(ListingError::Storage(error)) if matches!(error.kind, StorageErrorKind::Other(_)) => {
+                Err(ListingError::Storage(error)) if is_of_one_listing(&error) => {
+                    n_failed_in_a_row += 1;
+                    if n_failed_in_a_row >= FAILED_LISTINGS_IN_A_ROW {
+                        return Err(ListingError::Storage(error).into());
+                    }
                     warn!(root, %hour, error = %chain(&error), "an hour could not be listed; the others go on");
                     failed.get_or_insert(error);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
+            n_failed_in_a_row = 0;
             let (hour_found, found_works) =
                 compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
             if let Some(hour_found) = hour_found {
@@ -326,6 +350,23 @@ async fn list_hours(
     failed.map_or(Ok(()), |error| Err(Stop::Failed(PassError::Storage(error))))
 }
 
+/// Whether a failure may be one of this listing alone.
+fn is_of_one_listing(error: &StorageError) -> bool {
+    match error.kind {
+        StorageErrorKind::Other(_)
+        | StorageErrorKind::Transient
+        | StorageErrorKind::Truncated { .. }
+        | StorageErrorKind::Conflict { .. } => true,
+        StorageErrorKind::Changed
+        | StorageErrorKind::Archived
+        | StorageErrorKind::BlobNotFound
+        | StorageErrorKind::ContainerNotFound
+        | StorageErrorKind::PastEnd
+        | StorageErrorKind::Denied { .. }
+        | StorageErrorKind::Throttled { .. } => false,
+    }
+}
+
 /// The hours of a root to list now, with its frontier. Sends the frontier where it is new or where a walk moved it.
 async fn hours_of(
     lane: &Lane,
@@ -336,10 +377,15 @@ async fn hours_of(
     now: DateTime<Utc>,
 ) -> Result<(Vec<Hour>, Option<Frontier>), Stop> {
     let planned = plan::plan(known, lane.first_hour, now, lane.rules.seal_after);
-    let existing = look_at_dates(memory, lister, root, &planned, now).await?;
+    let mut existing = look_at_dates(memory, lister, root, &planned, now).await?;
     let HourPlan { walk, old, open } = planned;
+    if let (Some(stretch), Some(frontier)) = (walk, known) {
+        let unsealed = frontier.first_unsealed()..stretch.before;
+        let read = hours_with_positions(lane, (root, frontier), unsealed).await.map_err(Stop::Failed)?;
+        existing.extend(read);
+    }
     let frontier = match walk {
-        Some(stretch) => plan::frontier_after_walk(known, stretch, existing),
+        Some(stretch) => plan::frontier_after_walk(known, stretch, existing.iter().copied()),
         None => match known.cloned().or_else(|| old.first().or(open.first()).copied().map(Frontier::new)) {
             Some(frontier) => frontier,
             None => return Ok((Vec::new(), None)),
@@ -349,8 +395,15 @@ async fn hours_of(
     let hours =
         walked.unwrap_or(old).into_iter().chain(open.into_iter().filter(|hour| !frontier.is_sealed(*hour)));
     let hours = hours.collect();
-    if known != Some(&frontier) {
-        outlet.tell(Found::Frontier { root: root.to_owned(), frontier: frontier.clone() }).await?;
+    // The committer may not have come to it yet.
+    if known != Some(&frontier) && memory.told.get(root) != Some(&frontier) {
+        memory.told.insert(root.to_owned(), frontier.clone());
+        let root = root.to_owned();
+        let found = match walk {
+            Some(stretch) => Found::Walked { root, stretch, existing },
+            None => Found::Root { root, first_hour: frontier.first_unsealed() },
+        };
+        outlet.tell(found).await?;
     }
     Ok((hours, Some(frontier)))
 }
@@ -380,24 +433,4 @@ async fn look_at_dates(
         }
     }
     Ok(walked.hours)
-}
-
-/// Says and counts once that a blob vanished before it was read to its end: with the bytes that were read, and those
-/// that were not, where that is known.
-pub(super) fn say_gone(
-    lane: &Lane,
-    memory: &mut Memory,
-    counts: &mut Counts,
-    name: &BlobName,
-    (read_bytes, unread_bytes): (u64, Option<u64>),
-) {
-    if memory.gone.insert(name, ()) {
-        warn!(
-            blob = %name, read_bytes, unread_bytes,
-            "a blob was gone before it was read to its end; what lay behind the bytes read is lost",
-        );
-        counts.gone = counts.gone.saturating_add(1);
-        lane.metrics.reading.blobs_gone.inc();
-        lane.metrics.reading.bytes_lost_unread.inc_by(unread_bytes.unwrap_or_default());
-    }
 }

@@ -14,13 +14,13 @@ pub(super) const STEP_BYTES: usize = 256 * 1024;
 const MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 /// Whether a blob that begins so is compressed.
-pub(super) fn is_gzip(beginning: &[u8]) -> bool {
+pub(crate) fn is_gzip(beginning: &[u8]) -> bool {
     beginning.starts_with(&MAGIC)
 }
 
 /// A decompression in work.
 #[derive(Debug)]
-pub(super) struct Gunzip {
+pub(crate) struct Gunzip {
     decoder: MultiGzDecoder<Source>,
     step: Vec<u8>,
 }
@@ -35,7 +35,7 @@ struct Source {
 
 /// The next thing out of a compressed stream.
 #[derive(Debug)]
-pub(super) enum Unzipped<'a> {
+pub(crate) enum Unzipped<'a> {
     /// Decompressed bytes.
     Bytes(&'a [u8]),
     /// More compressed bytes are needed.
@@ -47,19 +47,19 @@ pub(super) enum Unzipped<'a> {
 }
 
 impl Gunzip {
-    pub(super) fn new(first: Bytes) -> Self {
+    pub(crate) fn new(first: Bytes) -> Self {
         let source = Source { bytes: first, ended: false };
         Self { decoder: MultiGzDecoder::new(source), step: vec![0; STEP_BYTES] }
     }
 
     /// Adds compressed bytes; [`None`]: there are no more.
-    pub(super) fn give(&mut self, bytes: Option<Bytes>) {
+    pub(crate) fn give(&mut self, bytes: Option<Bytes>) {
         let source = self.decoder.get_mut();
         source.ended = bytes.is_none();
         source.bytes = bytes.unwrap_or_default();
     }
 
-    pub(super) fn next(&mut self) -> Unzipped<'_> {
+    pub(crate) fn next(&mut self) -> Unzipped<'_> {
         match self.decoder.read(&mut self.step) {
             Ok(0) => Unzipped::End,
             Ok(n_bytes) => Unzipped::Bytes(self.step.get(..n_bytes).unwrap_or_default()),

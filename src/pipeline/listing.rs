@@ -64,7 +64,7 @@ pub(super) enum StrangeDate {
 pub(super) struct Listing {
     pub(super) blobs: Vec<BlobVersion>,
     pub(super) prefixes: Vec<String>,
-    /// The server's clock at the first page: nothing that was committed later is promised to be in it.
+    /// The server's clock at the oldest page: nothing that was committed later is promised to be in it.
     pub(super) date: DateTime<Utc>,
 }
 
@@ -112,6 +112,7 @@ impl<'a> Lister<'a> {
                 Some(mut listing) => {
                     listing.blobs.extend(page.blobs);
                     listing.prefixes.extend(page.prefixes);
+                    listing.date = listing.date.min(page.date);
                     listing
                 }
             };
@@ -123,7 +124,7 @@ impl<'a> Lister<'a> {
         }
     }
 
-    /// One hour of a root, in each spelling of its date. As complete, and as old, as the first of its listings.
+    /// One hour of a root, in each spelling of its date. As old as the oldest of its listings.
     pub(super) async fn list_hour(
         &mut self,
         root: &str,
@@ -152,7 +153,9 @@ impl<'a> Lister<'a> {
         let first = spellings.next().unwrap_or_default();
         let mut whole = self.list(&prefix(first), None).await?;
         for other in spellings {
-            whole.blobs.extend(self.list(&prefix(other), None).await?.blobs);
+            let listing = self.list(&prefix(other), None).await?;
+            whole.blobs.extend(listing.blobs);
+            whole.date = whole.date.min(listing.date);
         }
         Ok(whole)
     }

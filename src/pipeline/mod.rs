@@ -21,7 +21,8 @@ mod compare;
 mod deliver;
 mod discover;
 pub mod filter;
-mod gunzip;
+mod gone;
+pub(crate) mod gunzip;
 mod listing;
 mod noted;
 mod outstanding;
@@ -32,6 +33,7 @@ mod read_end;
 mod report;
 pub mod shared;
 pub mod state;
+pub mod store_again;
 mod sweep;
 mod watch_pass;
 
@@ -55,8 +57,8 @@ pub use budget::Budget;
 pub use discover::Memory;
 pub use report::{PassReport, Rejections};
 
-use discover::say_gone;
 use filter::BlobFilter;
+use gone::{Loss, say_gone};
 use outstanding::Outstanding;
 use progress::Progress;
 use state::StateHandle;
@@ -144,7 +146,7 @@ pub struct DeliveryRules {
     pub format: EventFormat,
     /// When a batch is full.
     pub batch: BatchLimits,
-    /// Requests at once.
+    /// Batches of one lane that are tried at once. How many requests are, the driver says, for all lanes of the intake.
     pub max_in_flight: usize,
 }
 
@@ -245,12 +247,16 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
         never = watch.go_on(&pass.progress) => match never {},
     };
     watch.end(memory, &pass.progress);
+    for (name, length) in pass.outstanding.given_up() {
+        memory.lengths.insert(&name, length);
+    }
     memory.quarantine_full = committed.quarantine_full;
     for (name, etag) in &collected.held {
         memory.held.insert(name, etag.clone());
     }
     for (name, read_bytes, unread_bytes) in &collected.gone {
-        say_gone(lane, memory, &mut discovered.0, name, (*read_bytes, *unread_bytes));
+        let loss = Loss { read_bytes: *read_bytes, unread_bytes: *unread_bytes };
+        say_gone(lane, memory, &mut discovered.0, name, loss);
     }
     let report = PassReport::new(memory.server_now(), discovered, collected, delivered, committed);
     lane.metrics.standing.lag.set_seconds(report.lag);

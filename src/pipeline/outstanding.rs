@@ -1,13 +1,13 @@
 //! The blobs that a pass has handed to its readers and that are not acknowledged to their end yet.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     sync::{Mutex, PoisonError},
 };
 
 use tokio::sync::Notify;
 
-use crate::model::HourlyBlob;
+use crate::model::{BlobName, BlobVersion, ETag, HourlyBlob};
 
 /// What discovery must leave alone for now, because its position is about to move.
 #[derive(Debug, Default)]
@@ -18,15 +18,59 @@ pub(super) struct Outstanding {
 
 #[derive(Debug, Default)]
 struct Blobs {
-    under_way: HashSet<HourlyBlob>,
+    under_way: HashMap<HourlyBlob, Version>,
     /// Blobs whose reading did not reach their end: the next pass tries again.
-    given_up: HashSet<HourlyBlob>,
+    given_up: HashMap<HourlyBlob, Version>,
+}
+
+/// The version of a blob that was taken.
+#[derive(Debug)]
+struct Version {
+    etag: ETag,
+    length: u64,
+}
+
+/// Whether a blob may be read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// By who asked.
+    Now,
+    /// It is under way, in this version.
+    Before,
+    /// It is under way, in another version.
+    BeforeItChanged,
+    /// It was given up in this pass.
+    GivenUp,
 }
 
 impl Outstanding {
     /// Takes a blob, if this pass may read it (again) now.
-    pub(super) fn take(&self, blob: &HourlyBlob) -> bool {
-        self.with(|blobs| !blobs.given_up.contains(blob) && blobs.under_way.insert(blob.clone()))
+    pub(super) fn take(&self, blob: &HourlyBlob, version: &BlobVersion) -> Taken {
+        self.with(|blobs| {
+            if blobs.given_up.contains_key(blob) {
+                return Taken::GivenUp;
+            }
+            match blobs.under_way.entry(blob.clone()) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Version { etag: version.etag.clone(), length: version.length });
+                    Taken::Now
+                }
+                Entry::Occupied(occupied) if occupied.get().etag == version.etag => Taken::Before,
+                Entry::Occupied(_) => Taken::BeforeItChanged,
+            }
+        })
+    }
+
+    /// The blobs that a reader has, or whose events are on their way.
+    pub(super) fn under_way(&self) -> Vec<HourlyBlob> {
+        self.with(|blobs| blobs.under_way.keys().cloned().collect())
+    }
+
+    /// The blobs that were given up, with their lengths in bytes.
+    pub(super) fn given_up(&self) -> Vec<(BlobName, u64)> {
+        let name_and_length =
+            |(blob, version): (&HourlyBlob, &Version)| (blob.name().clone(), version.length);
+        self.with(|blobs| blobs.given_up.iter().map(name_and_length).collect())
     }
 
     /// The blob is stored to its end, or there is nothing to read in it.
@@ -38,8 +82,9 @@ impl Outstanding {
     /// Reading the blob ended before its end.
     pub(super) fn give_up(&self, blob: HourlyBlob) {
         self.with(|blobs| {
-            blobs.under_way.remove(&blob);
-            blobs.given_up.insert(blob);
+            if let Some(version) = blobs.under_way.remove(&blob) {
+                blobs.given_up.insert(blob, version);
+            }
         });
         self.emptied.notify_waiters();
     }
@@ -68,25 +113,31 @@ mod tests {
     use super::*;
     use crate::model::{BlobName, Hour};
 
-    /// Scenario: blobs are taken, stored, given up and asked for again. Guarantees: one that is under way or given up is
-    /// not taken, one that is stored is; it is empty when nothing is under way.
+    /// Scenario: blobs are taken, change, are stored, given up and asked for again. Guarantees: one that is under way or
+    /// given up is not taken, one that is stored is; it is empty when nothing is under way.
     #[test]
     fn one_reading_at_a_time() {
-        let blob = |number: usize| {
-            HourlyBlob::new(BlobName::new(format!("root/y=2026/{number}")), 4, Hour::from_number(0)).unwrap()
+        let name = |number: usize| BlobName::new(format!("root/y=2026/{number}"));
+        let blob = |number| HourlyBlob::new(name(number), 4, Hour::from_number(0)).unwrap();
+        let version = |etag: &str| BlobVersion {
+            name: name(0),
+            etag: ETag::new(etag),
+            length: 7,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
         };
         let outstanding = Outstanding::default();
+        let take = |number, etag| outstanding.take(&blob(number), &version(etag));
         assert!(outstanding.empty().now_or_never().is_some());
-        assert!(outstanding.take(&blob(1)) && outstanding.take(&blob(2)));
-        assert!(!outstanding.take(&blob(1)));
-        let mut empty = Box::pin(outstanding.empty());
-        assert!((&mut empty).now_or_never().is_none());
-        outstanding.done(&blob(1));
-        assert!((&mut empty).now_or_never().is_none());
-        assert!(outstanding.take(&blob(1)));
+        assert_eq!([take(1, "a"), take(2, "a")], [Taken::Now; 2]);
+        assert_eq!([take(1, "a"), take(1, "b")], [Taken::Before, Taken::BeforeItChanged]);
+        assert!(outstanding.empty().now_or_never().is_none());
+        assert_eq!(outstanding.under_way().len(), 2);
         outstanding.done(&blob(1));
         outstanding.give_up(blob(2));
-        assert!(empty.now_or_never().is_some());
-        assert!(!outstanding.take(&blob(2)));
+        assert!(outstanding.empty().now_or_never().is_some());
+        assert_eq!(outstanding.under_way(), []);
+        assert_eq!([take(1, "b"), take(2, "b")], [Taken::Now, Taken::GivenUp]);
+        assert_eq!(outstanding.given_up(), [(name(2), 7)]);
+        assert_eq!(outstanding.under_way(), [blob(1)]);
     }
 }

@@ -105,8 +105,12 @@ pub(super) fn frontier_after_walk(
     stretch: Stretch,
     existing: impl IntoIterator<Item = Hour>,
 ) -> Frontier {
-    let existing: BTreeSet<Hour> = existing.into_iter().filter(|hour| *hour < stretch.before).collect();
+    let mut existing: BTreeSet<Hour> = existing.into_iter().filter(|hour| *hour < stretch.before).collect();
     let from = stretch.from.or_else(|| existing.first().copied()).unwrap_or(stretch.before);
+    if let (Some(from), Some(known)) = (stretch.from, known) {
+        // Unsealed since the walk was planned, and not looked at by it.
+        existing.extend(known.unsealed_through(from.previous()));
+    }
     let mut frontier = known.cloned().unwrap_or_else(|| Frontier::new(from));
     frontier.seal_all_but(stretch.before, existing);
     frontier

@@ -15,6 +15,10 @@ use chrono::{DateTime, Utc};
 
 use crate::model::Hour;
 
+/// Reading that stands still for this long is held up by something, an intake that takes nothing above all: nobody can
+/// foretell then when it is done, and the time does not count later either.
+const STILL_AFTER: Duration = Duration::from_secs(5);
+
 /// Stands for "no blob was handed to a reader yet".
 const NO_HOUR: i64 = i64::MIN;
 
@@ -130,6 +134,36 @@ impl Progress {
     }
 }
 
+/// How long reading took so far, times without any left out. Time is an argument: since the beginning of the pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    /// Bytes read when it was looked at last.
+    bytes: u64,
+    /// When they were last found to have grown.
+    grown_at: Duration,
+    reading: Duration,
+}
+
+impl Pace {
+    /// Takes note of the bytes read up to `now`.
+    pub(super) fn look(&mut self, bytes: u64, now: Duration) {
+        if bytes == self.bytes {
+            return;
+        }
+        let since = now.saturating_sub(self.grown_at);
+        if since < STILL_AFTER {
+            self.reading = self.reading.saturating_add(since);
+        }
+        (self.bytes, self.grown_at) = (bytes, now);
+    }
+
+    /// What the bytes read so far took; `None` while reading stands still.
+    pub(super) fn elapsed(&self, now: Duration) -> Option<Duration> {
+        let since = now.saturating_sub(self.grown_at);
+        (since < STILL_AFTER).then(|| self.reading.saturating_add(since))
+    }
+}
+
 /// A moment of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Snapshot {
@@ -154,8 +188,8 @@ impl Snapshot {
         self.blobs.1.saturating_sub(self.blobs.0)
     }
 
-    /// How long the rest of what was found takes at the pace so far; `None` before the first byte.
-    pub(super) fn time_left(&self, elapsed: Duration) -> Option<Duration> {
+    /// How long the rest of what was found takes, where reading so far took so long; `None` before the first byte.
+    fn time_left(&self, elapsed: Duration) -> Option<Duration> {
         let done = self.bytes.0.min(self.bytes.1);
         if done == 0 {
             return None;
@@ -164,8 +198,8 @@ impl Snapshot {
         Some(Duration::from_secs(u64::try_from(millis / 1_000).unwrap_or(u64::MAX)))
     }
 
-    /// The line for people.
-    pub(super) fn line(&self, elapsed: Duration) -> Line<'_> {
+    /// The line for people; see [`Pace::elapsed`] for `elapsed`.
+    pub(super) fn line(&self, elapsed: Option<Duration>) -> Line<'_> {
         Line { snapshot: self, elapsed }
     }
 }
@@ -173,7 +207,7 @@ impl Snapshot {
 /// A snapshot as a sentence.
 pub(super) struct Line<'a> {
     snapshot: &'a Snapshot,
-    elapsed: Duration,
+    elapsed: Option<Duration>,
 }
 
 impl fmt::Display for Line<'_> {
@@ -191,7 +225,7 @@ impl fmt::Display for Line<'_> {
         if let Some(hour) = hour {
             write!(f, ", now at {hour}")?;
         }
-        match self.snapshot.time_left(self.elapsed) {
+        match self.elapsed.and_then(|elapsed| self.snapshot.time_left(elapsed)) {
             Some(left) => write!(f, ", about {} left", humantime::format_duration(left)),
             None => Ok(()),
         }
@@ -208,7 +242,7 @@ mod tests {
     fn lines() {
         let progress = Progress::default();
         let check = |seconds: u64, expected: &str| {
-            let line = progress.snapshot().line(Duration::from_secs(seconds)).to_string();
+            let line = progress.snapshot().line(Some(Duration::from_secs(seconds))).to_string();
             assert_eq!(line, expected);
         };
         check(5, "read 0 of 0 blobs found so far, 0 B of 0 B, oldest first");
@@ -233,5 +267,30 @@ mod tests {
         assert_eq!(progress.oldest_undelivered(), Some(hour.start()));
         progress.acknowledged(hour);
         assert_eq!(progress.oldest_undelivered(), None);
+    }
+    /// Scenario: reading goes on for ten seconds, stands still for a minute, and goes on. Guarantees: of the time left
+    /// nothing is said meanwhile, and afterwards the minute does not count.
+    #[test]
+    fn a_pace_with_a_pause() {
+        let seconds = Duration::from_secs;
+        let mut pace = Pace::default();
+        let mut spoken = Vec::new();
+        for second in 1..=80_u64 {
+            let n_read = if second <= 10 { second } else { 10 + second.saturating_sub(70) };
+            pace.look(n_read << 20, seconds(second));
+            if second % 10 == 4 {
+                spoken.push(pace.elapsed(seconds(second)).map(|elapsed| elapsed.as_secs()));
+            }
+        }
+        assert_eq!(spoken, [Some(4), Some(14), None, None, None, None, None, Some(13)]);
+
+        let progress = Progress::default();
+        let hour = Hour::from_parts(2026, 11, 24, 5).unwrap();
+        progress.found(hour, hour.end(), 4 << 20);
+        progress.read(1 << 20);
+        assert_eq!(
+            progress.snapshot().line(None).to_string(),
+            "read 0 of 1 blobs found so far, 1.0 MiB of 4.0 MiB, oldest first"
+        );
     }
 }

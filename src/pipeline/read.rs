@@ -29,7 +29,8 @@ const READ_BYTES: u64 = 1024 * 1024;
 /// What a reader takes before it knows its blob's records: one range, and the rest of a record before it.
 const READER_BYTES: usize = 2 * 1024 * 1024;
 
-/// A reader gives its place up after so many bytes, if another blob waits for one.
+/// A reader gives its place up after so many bytes, if another blob waits for one and the position has moved meanwhile:
+/// what lies behind the position is read again in the next turn.
 const TURN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A blob that changes while it is read is followed this often within one pass.
@@ -52,6 +53,7 @@ pub(super) async fn read_blob(
         pass,
         share: Share::empty(),
         counts: ReadCounts::default(),
+        counted_to: 0,
     };
     let mut outcome = reader.read(&mut encoder).await;
     if let ReadOutcome::Gone { unread } = &mut outcome {
@@ -83,6 +85,8 @@ struct Reader {
     chain: Option<Position>,
     pending: Pending,
     counts: ReadCounts,
+    /// How far the version's bytes are counted as read.
+    counted_to: u64,
 }
 
 /// A blob whose first bytes in question were looked at.
@@ -170,6 +174,7 @@ impl Reader {
             if ContextHash::of(context) == hash {
                 let mut splitter = Splitter::new(Start::After { offset, context }, limit);
                 splitter.push(rest);
+                self.count_new(offset, to);
                 return Ok(Opened::Plain(Box::new(splitter), to));
             }
         }
@@ -179,11 +184,13 @@ impl Reader {
         let to = length.min(READ_BYTES);
         let first = self.fetch(0, to).await?;
         if is_gzip(&first) {
+            self.count_new(0, to);
             return Ok(Opened::Gzip(first));
         }
         if stored.is_some() {
             self.start_over().await?;
         }
+        self.count_new(0, to);
         let mut splitter = Splitter::new(Start::Beginning, limit);
         splitter.push(&first);
         Ok(Opened::Plain(Box::new(splitter), to))
@@ -210,6 +217,7 @@ impl Reader {
             "the blob was rewritten: it is read again from its beginning, its events keep their ids",
         );
         self.counts.rewritten = self.counts.rewritten.saturating_add(1);
+        self.counted_to = 0;
         self.send(false).await?;
         self.pending.to = Some(Position { offset: None, seen: None });
         Ok(())
@@ -222,13 +230,15 @@ impl Reader {
         mut cursor: u64,
     ) -> Result<Read, Ended> {
         let first = cursor;
+        let begun_at = splitter.offset();
         loop {
             self.take_pieces(encoder, &mut splitter).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
             }
-            if cursor.saturating_sub(first) >= TURN_BYTES && self.pass.progress.somebody_waits() {
+            let has_had_turn = cursor.saturating_sub(first) >= TURN_BYTES && splitter.offset() != begun_at;
+            if has_had_turn && self.pass.progress.somebody_waits() {
                 self.send(false).await?;
                 let work = Work { position: self.chain.clone(), ..self.work.clone() };
                 return Err(ReadOutcome::TurnOver(Box::new(work)));
@@ -240,7 +250,7 @@ impl Reader {
                 return Ok(Read::NeedsMemory);
             }
             splitter.push(&chunk);
-            self.count_new(chunk.len());
+            self.count_new(cursor, to);
             cursor = to;
         }
         self.finish(encoder, splitter, None).await?;
@@ -265,7 +275,7 @@ impl Reader {
                     let length = self.work.version.length;
                     let to = length.min(cursor.saturating_add(READ_BYTES));
                     let more = if cursor < to { Some(self.fetch(cursor, to).await?) } else { None };
-                    self.count_new(more.as_ref().map_or(0, bytes::Bytes::len));
+                    self.count_new(cursor, to);
                     gunzip.give(more);
                     cursor = to;
                     continue;
@@ -347,8 +357,10 @@ impl Reader {
         self.lane.budget.reading().try_grow(&mut self.share, needed_bytes)
     }
 
-    fn count_new(&mut self, n_bytes: usize) {
-        let n_bytes = u64::try_from(n_bytes).unwrap_or(u64::MAX);
+    /// The bytes from `from` to `to` were read; what was counted before is not counted again.
+    fn count_new(&mut self, from: u64, to: u64) {
+        let n_bytes = to.saturating_sub(from.max(self.counted_to));
+        self.counted_to = self.counted_to.max(to);
         self.pass.progress.read(n_bytes);
         self.counts.new_bytes = self.counts.new_bytes.saturating_add(n_bytes);
     }

@@ -21,9 +21,9 @@ use crate::{
     storage::{BlobStore, ListPage, ListQuery, StorageError},
 };
 
-/// Bytes of ranges that wait for the slower ones of level intakes: as many of the largest size as are read at once by
-/// default. With fewer, each would be gone before it is asked for again.
-const RANGE_BYTES_KEPT: u64 = 8 * 1024 * 1024;
+/// This part of the memory is for ranges that wait for the slower ones of level intakes. Of the default memory that is
+/// more than an intake reads at once; with less, each would be gone before it is asked for again.
+const PART_OF_MEMORY: usize = 8;
 
 /// What a range counts at least, so that there are not too many to look through.
 const RANGE_BYTES_COUNTED: u64 = 64 * 1024;
@@ -34,30 +34,55 @@ const PAGES_KEPT: u64 = 2;
 /// An answer that is older is not given any more, so that a listing is never older than this.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
+/// The most that ranges take while they wait, of so much memory. A single intake needs none.
+#[must_use]
+pub fn memory_for_ranges(n_intakes: usize, memory_bytes: usize) -> usize {
+    if n_intakes < 2 { 0 } else { memory_bytes / PART_OF_MEMORY }
+}
+
+/// The intakes of a process, and the ranges of all containers that wait for the slower ones of them.
+#[derive(Debug, Clone)]
+pub struct Sharing {
+    n_intakes: usize,
+    ranges: Arc<Answers<RangeKey, Bytes>>,
+}
+
+type RangeKey = (Origin, BlobName, Range<u64>, ETag);
+
 /// A container for several intakes.
 #[derive(Debug)]
 struct Shared {
     store: Arc<dyn BlobStore>,
     n_intakes: usize,
-    ranges: Answers<(BlobName, Range<u64>, ETag), Bytes>,
+    ranges: Arc<Answers<RangeKey, Bytes>>,
     pages: Answers<PageKey, ListPage>,
 }
 
 type PageKey = (String, Option<char>, Option<String>);
 
-/// One handle for each of `n_intakes` intakes. For a single one: the container itself.
-pub fn share(store: Arc<dyn BlobStore>, n_intakes: usize) -> Vec<Arc<dyn BlobStore>> {
-    if n_intakes < 2 {
-        return vec![store];
+impl Sharing {
+    /// Sharing among so many intakes, with its part of so much memory.
+    #[must_use]
+    pub fn new(n_intakes: usize, memory_bytes: usize) -> Self {
+        let bytes = u64::try_from(memory_for_ranges(n_intakes, memory_bytes)).unwrap_or(u64::MAX);
+        Self { n_intakes, ranges: Arc::new(Answers::new(bytes)) }
     }
-    let shared = Arc::new(Shared {
-        store,
-        n_intakes,
-        ranges: Answers::new(RANGE_BYTES_KEPT),
-        pages: Answers::new(PAGES_KEPT),
-    });
-    let handle = |intake| Arc::new(Handle { shared: Arc::clone(&shared), intake }) as Arc<dyn BlobStore>;
-    (0..n_intakes).map(handle).collect()
+
+    /// One handle for each of the intakes. For a single one: the container itself.
+    #[must_use]
+    pub fn handles(&self, store: Arc<dyn BlobStore>) -> Vec<Arc<dyn BlobStore>> {
+        if self.n_intakes < 2 {
+            return vec![store];
+        }
+        let shared = Arc::new(Shared {
+            store,
+            n_intakes: self.n_intakes,
+            ranges: Arc::clone(&self.ranges),
+            pages: Answers::new(PAGES_KEPT),
+        });
+        let handle = |intake| Arc::new(Handle { shared: Arc::clone(&shared), intake }) as Arc<dyn BlobStore>;
+        (0..self.n_intakes).map(handle).collect()
+    }
 }
 
 /// One intake's handle.
@@ -84,7 +109,7 @@ impl BlobStore for Handle {
     }
 
     async fn read(&self, name: &BlobName, range: Range<u64>, etag: &ETag) -> Result<Bytes, StorageError> {
-        let key = (name.clone(), range.clone(), etag.clone());
+        let key = (self.origin().clone(), name.clone(), range.clone(), etag.clone());
         let weight = range.end.saturating_sub(range.start).max(RANGE_BYTES_COUNTED);
         let cell = self.shared.ranges.cell(key, weight, self.intake, self.shared.n_intakes);
         cell.get_or_try_init(|| self.shared.store.read(name, range, etag)).await.cloned()
@@ -113,7 +138,7 @@ impl<K: PartialEq, V> Answers<K, V> {
     }
 
     /// The place of the answer for one intake: where another one asked the same, its place. Whoever comes first fills
-    /// it; where that fails, whoever waits tries itself.
+    /// it; where that fails, whoever waits tries itself. What is too large to be kept is for the one who asked.
     fn cell(&self, key: K, weight: u64, intake: usize, n_intakes: usize) -> Arc<OnceCell<V>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|answer| answer.since.elapsed() < KEPT_FOR);
@@ -132,7 +157,7 @@ impl<K: PartialEq, V> Answers<K, V> {
         if let Some(place) = place {
             kept.remove(place);
         }
-        let room = self.most_weight.saturating_sub(weight);
+        let Some(room) = self.most_weight.checked_sub(weight) else { return Arc::default() };
         while kept.iter().map(|answer| answer.weight).sum::<u64>() > room && kept.pop_front().is_some() {}
         let cell = Arc::new(OnceCell::new());
         kept.push_back(Answer {
@@ -167,5 +192,57 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &ask("c", 1)));
         assert!(Arc::ptr_eq(&newest, &ask("d", 1)));
         assert!(!Arc::ptr_eq(&old, &ask("b", 1)), "it had to make room");
+
+        let large = answers.cell("e", 3, 0, 2);
+        assert!(!Arc::ptr_eq(&large, &answers.cell("e", 3, 1, 2)), "it is larger than the room");
+    }
+
+    /// A container of large blobs.
+    #[derive(Debug)]
+    struct Large(Origin);
+
+    #[async_trait]
+    impl BlobStore for Large {
+        fn origin(&self) -> &Origin {
+            &self.0
+        }
+        async fn list_page(&self, _query: ListQuery<'_>) -> Result<ListPage, StorageError> {
+            unreachable!("nothing is listed")
+        }
+        async fn head(&self, _name: &BlobName) -> Result<BlobVersion, StorageError> {
+            unreachable!("no version is asked for")
+        }
+        async fn read(
+            &self,
+            _name: &BlobName,
+            range: Range<u64>,
+            _etag: &ETag,
+        ) -> Result<Bytes, StorageError> {
+            Ok(vec![0; usize::try_from(range.end - range.start).unwrap()].into())
+        }
+    }
+
+    /// *Scenario*: one of two intakes reads 3 MiB of each of four containers, and the other one nothing.
+    /// *Guarantees*: what is kept for it is no more than the part of the memory for all containers together; a range
+    /// that is still kept is not read again.
+    #[tokio::test]
+    async fn ranges_of_all_containers_have_one_room() {
+        const MEBIBYTE: u64 = 1 << 20;
+        let sharing = Sharing::new(2, 32 << 20);
+        assert_eq!([1, 2, 3].map(|n_intakes| memory_for_ranges(n_intakes, 32 << 20)), [0, 4 << 20, 4 << 20]);
+        let (name, etag) = (BlobName::new("blob"), ETag::new("1"));
+        let mut handles = Vec::new();
+        for container in ["a", "b", "c", "d"] {
+            let origin = Origin { account: String::new(), container: container.to_owned() };
+            let both = sharing.handles(Arc::new(Large(origin)));
+            for n in 0..3 {
+                both[0].read(&name, n * MEBIBYTE..(n + 1) * MEBIBYTE, &etag).await.unwrap();
+            }
+            handles.push(both);
+        }
+        let kept = sharing.ranges.kept.lock().unwrap();
+        let bytes: usize = kept.iter().map(|answer| answer.cell.get().unwrap().len()).sum();
+        let containers: Vec<&str> = kept.iter().map(|answer| answer.key.0.container.as_str()).collect();
+        assert_eq!((bytes, containers), (4 << 20, vec!["c", "d", "d", "d"]));
     }
 }

@@ -69,7 +69,9 @@ fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mps
                 match &committed {
                     Ok(()) => {
                         metrics.committed(started.elapsed());
-                        if !commit.rejected.is_empty() {
+                        let has_rest_read =
+                            commit.positions.iter().any(|change| change.read_rest().is_some());
+                        if !commit.rejected.is_empty() || has_rest_read {
                             show_quarantine(store.as_mut(), metrics);
                         }
                     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    Lane,
+    Lane, Pass,
     commit::Found,
     compare::compare,
     discover::{Counts, Memory, Outlet, Stop},
@@ -19,6 +19,7 @@ use crate::{
     flowlog::path::{self, DateSpelling},
     model::Hour,
     store::{FirstHour, StoreError},
+    telemetry::chain,
 };
 
 /// How far the turns of one root are.
@@ -73,6 +74,7 @@ pub(super) async fn prune(
     lane: &Lane,
     memory: &mut Memory,
     lister: &mut Lister<'_>,
+    pass: &Pass,
     (root, frontier): (&str, &Frontier),
     now: DateTime<Utc>,
 ) -> Result<(), Stop> {
@@ -86,13 +88,25 @@ pub(super) async fn prune(
     let Some(oldest) = day_after(None).await.map_err(failed)? else { return Ok(()) };
     let last = sweep.pruned.map(|(_, day)| day).or_else(|| anywhere(oldest, Hour::containing(now), now));
     let day = day_after(last).await.map_err(failed)?.unwrap_or(oldest);
+    // A listing that fails is not tried again at once: the day has its turn when it comes round again.
     sweep.pruned = Some((Instant::now(), day));
     if !frontier.is_sealed(day) {
         return Ok(());
     }
     let listing = lister.list_day(root, day, &sweep.spellings).await?;
-    let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name)).collect();
-    let pruned = state.prune(scope.clone(), root.to_owned(), day, present).await.map_err(failed)?;
+    let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name));
+    // A blob that is gone may still be on its way.
+    let present = present.chain(pass.outstanding.under_way()).collect();
+    let pruned = match state.prune(scope.clone(), root.to_owned(), day, present).await {
+        Err(error) if error.is_transient() => {
+            warn!(
+                root, %day, error = %chain(&error),
+                "positions of blobs that are gone stay until the day's next turn: make room in the state directory",
+            );
+            return Ok(());
+        }
+        pruned => pruned.map_err(failed)?,
+    };
     lane.metrics.progress.positions_pruned.inc_by(pruned.blobs);
     if pruned.blobs > 0 {
         debug!(root, %day, positions = pruned.blobs, unfinished = pruned.unfinished, "positions of blobs that are gone were forgotten");

@@ -9,7 +9,7 @@ use tracing::{error, info};
 use super::{
     Lane, Memory,
     alarms::{Change, RetentionAlarm},
-    progress::Progress,
+    progress::{Pace, Progress},
 };
 use crate::model::Scope;
 
@@ -26,6 +26,7 @@ pub(super) struct Watch<'a> {
     retention: Option<RetentionAlarm>,
     /// The storage server's clock when the pass began, or this machine's before the first answer.
     began: (DateTime<Utc>, Instant),
+    pace: Pace,
 }
 
 impl<'a> Watch<'a> {
@@ -36,6 +37,7 @@ impl<'a> Watch<'a> {
             lane,
             retention: retention.or_else(|| lane.rules.retention.map(RetentionAlarm::new)),
             began: (now, Instant::now()),
+            pace: Pace::default(),
         }
     }
 
@@ -46,10 +48,14 @@ impl<'a> Watch<'a> {
             tokio::time::sleep(LOOK_EVERY).await;
             self.look(progress);
             let snapshot = progress.snapshot();
+            let now = self.began.1.elapsed();
+            self.pace.look(snapshot.bytes.0, now);
             if said.elapsed() >= SAY_EVERY && snapshot.blobs.1 > 0 {
                 said = Instant::now();
                 let Scope { origin, intake } = &self.lane.scope;
-                info!(%origin, intake, "{}", snapshot.line(self.began.1.elapsed()));
+                let is_failing = self.lane.driver.last_failure().is_some();
+                let elapsed = self.pace.elapsed(now).filter(|_| !is_failing);
+                info!(%origin, intake, "{}", snapshot.line(elapsed));
             }
         }
     }

@@ -151,7 +151,8 @@ impl fmt::Display for FirstHour {
 pub struct Commit {
     /// Whose state.
     pub scope: Scope,
-    /// New positions, at most one a blob.
+    /// New positions, at most one a blob. Where one moves past a rest of its blob, the rest's row goes; see
+    /// [`PositionChange::read_rest`].
     pub positions: Vec<PositionChange>,
     /// New quarantine rows. A row of the same scope, blob, offset and ordinal is replaced.
     pub rejected: Vec<(HourlyBlob, Rejected)>,
@@ -168,6 +169,17 @@ pub struct PositionChange {
     pub from: Option<Position>,
     /// What is stored from now on.
     pub to: Position,
+}
+
+impl PositionChange {
+    /// Where a rest of the blob begins that has been read by now: rows of it that are kept whole, from here on, are of
+    /// the past. `None` where there was no rest, or it is not read yet.
+    #[must_use]
+    pub fn read_rest(&self) -> Option<u64> {
+        let from = self.from.as_ref()?;
+        let had_rest = from.seen.as_ref().is_some_and(|seen| seen.tail != TailState::Clean);
+        (had_rest && self.to.bytes() > from.bytes()).then(|| from.bytes().unwrap_or_default())
+    }
 }
 
 /// The state store failed.

@@ -78,6 +78,7 @@ async fn attempt(intake: &HttpIntake, events: &EncodedEvents) -> Verdict {
 /// Does not wait where a person would.
 fn impatient() -> Driver {
     let config = DriverConfig {
+        max_in_flight: 4,
         backoff_base: Duration::from_millis(1),
         backoff_cap: Duration::from_millis(10),
         blocked_base: Duration::from_millis(1),

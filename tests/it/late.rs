@@ -9,7 +9,7 @@ use crate::support::{
     azurite,
     blob_writer::BlobWriter,
     daemon::Daemon,
-    documents::{self, document, events},
+    documents::{self, HEAD, document, events},
     storage_proxy::StorageProxy,
     world::{World, sum},
 };
@@ -81,6 +81,43 @@ async fn late_data_of_sealed_hours() {
     assert_eq!((total(&log, "quarantined"), total(&log, "hours_sealed")), (0, 5), "{log}");
 }
 
+/// *Scenario*: an hour is sealed while the last record of a blob has no end yet; the blob grows by another part of the
+/// record, and then by its end.
+/// *Guarantees*: the record is in the quarantine as long as it has no end; then it is delivered, once, and nothing is
+/// left in the quarantine.
+#[tokio::test]
+async fn a_record_whose_end_is_late() {
+    let proxy = StorageProxy::start(azurite::shared().await);
+    let settings = format!("seal_after = \"1h\"\nrevisit = \"8h\"\n{}", proxy.setting());
+    let world = World::new("late-end", &[], &[("sources", &settings)]).await;
+    let mut writer = BlobWriter::create(azurite::shared().await, "late-end").await;
+    let minutes = documents::minutes(1, 2);
+    let [a, b] = [&minutes[0], &minutes[1]];
+    let name = blob(hours_ago(2), 1);
+    let whole = document(&[a, b]);
+    let n_whole = HEAD.len() + a.records.len();
+    writer.put(&name, &[&whole[..n_whole + 50]]).await;
+    proxy.set_hours_ahead(2);
+    let daemon = Daemon::start(&world);
+    let n_sealed = || total(&daemon.log(), "hours_sealed");
+    let quarantined = || {
+        let output = world.collector(&["quarantine", "list"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().matches("incomplete_record").count()
+    };
+    daemon.until("the first seal", || n_sealed() == 1).await;
+    assert_eq!((world.received(), quarantined()), (events(&[a]), 1), "{}", daemon.log());
+    writer.put(&name, &[&whole[..n_whole + 60]]).await;
+    daemon.until("the second seal", || n_sealed() == 2).await;
+    assert_eq!((world.received(), quarantined()), (events(&[a]), 1), "{}", daemon.log());
+    writer.put(&name, &[&whole]).await;
+    daemon.until("its end", || world.received() == events(&[a, b])).await;
+    daemon.until("the third seal", || n_sealed() == 3).await;
+    assert_eq!(quarantined(), 0, "{}", daemon.log());
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(world.received(), events(&[a, b]), "{log}");
+}
+
 /// *Scenario*: late data in a sealed hour, and passes that are processes of their own, as from a timer.
 /// *Guarantees*: one of the next passes finds it, however many sealed hours there are in turn.
 #[tokio::test]
@@ -147,6 +184,41 @@ async fn a_blob_that_vanishes_half_read() {
     assert!(told.len() == 1 && told[0].contains(&vanishing), "{told:?}");
     assert!(!told[0].contains("\"read_bytes\":0"), "{told:?}");
     assert_eq!(total(&log, "gone"), 1, "{log}");
+}
+
+/// *Scenario*: two blobs of an old hour whose last record is incomplete, in two flow logs, and many hours since. One blob
+/// is deleted, then the whole other flow log.
+/// *Guarantees*: each is warned about and counted once, with the bytes that were read and those that were not; the hour
+/// is sealed.
+#[tokio::test]
+async fn blobs_that_vanish_while_nobody_looks() {
+    let world = World::new("late-vanished", &[], &[]).await;
+    let container = world.path("container");
+    world.configure(&[("sources", &format!("directory = {container:?}"))]);
+    let minutes = documents::minutes(1, 3);
+    let (gone, stays) = (blob(hours_ago(50), 1), blob(hours_ago(40), 1));
+    let names = [gone, blob(hours_ago(50), 2).replacen("_L/", "_OTHER/", 1), stays];
+    for (name, minute) in names.iter().zip(&minutes) {
+        let path = container.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, [HEAD, &minute.records, b",{\"time\":"].concat()).unwrap();
+    }
+    let (code, _, stderr) = world.once();
+    assert_eq!((code, count(&stderr, GONE)), (0, 0), "{stderr}");
+    fs::remove_file(container.join(&names[0])).unwrap();
+    fs::remove_dir_all(container.join("flowLogResourceID=/S_RG/NETWORKWATCHER_X_OTHER")).unwrap();
+    let daemon = Daemon::start(&world);
+    daemon.says(&["poll complete"], 3).await;
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    for (name, minute) in names.iter().zip(&minutes).take(2) {
+        let told: Vec<&str> = log.lines().filter(|line| line.contains(GONE) && line.contains(name)).collect();
+        // The comma is read with the record before it.
+        let read = format!("\"read_bytes\":{}", HEAD.len() + minute.records.len());
+        assert!(told.len() == 1 && told[0].contains(&read), "{told:?}");
+        assert!(!told[0].contains("\"unread_bytes\":0"), "{told:?}");
+    }
+    assert_eq!((total(&log, "gone"), total(&log, "hours_sealed")), (2, 1), "{log}");
 }
 
 /// The place of each event of `written` in the ledger of the receiver.

@@ -38,6 +38,7 @@ mod crash_scenarios;
 mod damage;
 mod dates;
 mod e2e;
+mod full_disk;
 mod hours;
 mod lanes;
 mod last_word;
@@ -48,7 +49,9 @@ mod receiver;
 mod relisting;
 mod rewritten;
 mod room;
+mod scarce;
 mod source_faults;
+mod turns;
 mod upkeep;
 mod writer;
 

@@ -33,15 +33,15 @@ fn open_hour() -> Hour {
 }
 
 /// The admin server of a daemon.
-struct Admin(SocketAddr);
+pub(super) struct Admin(SocketAddr);
 
 impl Admin {
     /// At an address that is free now.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
     }
 
-    fn setting(&self) -> String {
+    pub(super) fn setting(&self) -> String {
         format!("listen = \"{}\"", self.0)
     }
 
@@ -55,12 +55,12 @@ impl Admin {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    fn readiness(&self) -> (u16, String) {
+    pub(super) fn readiness(&self) -> (u16, String) {
         self.get("/readyz").unwrap_or_default()
     }
 
     /// A sample of the one lane, the one intake or the process; 0 where it is not shown.
-    fn sample(&self, name: &str) -> f64 {
+    pub(super) fn sample(&self, name: &str) -> f64 {
         let Some((200, text)) = self.get("/metrics") else { return 0.0 };
         let scrape = Scrape::parse(&text);
         let labels = ["{intake=\"test\",source=\"test\"}", "{intake=\"test\"}", ""];
@@ -137,7 +137,7 @@ fn drop_everything(world: &World) {
 }
 
 /// *Scenario*: an intake takes connections and never answers; blobs of more than the memory wait for it, and further ones
-/// are written; then it is well.
+/// are written, one of them into an old hour, with a listing that fails between; then it is well.
 /// *Guarantees*: the further ones are seen while it is dead, and no more is read than the memory holds; afterwards
 /// everything arrives, once.
 #[tokio::test]
@@ -178,6 +178,13 @@ async fn a_dead_intake_hides_nothing() {
         assert!(admin.sample("flowlogd_list_calls_total") > list_calls, "{}", daemon.log());
         seen.push(small);
     }
+    proxy.fail("comp=list", Fault::Garbage);
+    daemon.says(&["could not list again"], 1).await;
+    proxy.heal();
+    // In an hour that is sealed: they are looked at in turn.
+    writer.put(&blob(Hour::from_number(hour.number() - 30), 1), &[&document(&[small])]).await;
+    seen.push(small);
+    daemon.until("a late blob", || admin.sample("flowlogd_backlog_blobs") >= 12.0).await;
     // Of sixteen: what is held is raw first and encoded then, and encoded events may be smaller.
     let n_reads = proxy.n_reads();
     assert!((1..=8).contains(&n_reads), "{n_reads}");

@@ -72,6 +72,7 @@ fn contract<S: StateStore>(open: impl Fn() -> S, quarantined: Quarantined<S>) {
     positions_move_and_are_found_by_hour(&open);
     a_gap_changes_nothing(&open, quarantined);
     quarantine_rows_are_replaced(&open, quarantined);
+    a_rest_that_was_read_leaves_the_quarantine(&open, quarantined);
     frontiers_are_replaced(&open);
     upkeep::frontiers_are_reopened(&open);
     upkeep::the_quarantine_is_counted(&open);
@@ -166,6 +167,45 @@ fn quarantine_rows_are_replaced<S: StateStore>(open: &impl Fn() -> S, quarantine
     open().commit(&Commit { rejected: again, ..nothing(&of) }).unwrap();
     assert_eq!(quarantined(&open(), &of), replaced);
     assert_eq!(quarantined(&open(), &scope("nobody")), Vec::new());
+}
+
+/// The row of a rest goes when the position moves past the rest, however often the blob was looked at before; rows
+/// before it, of tuples, of other blobs, and those that come with the move stay.
+fn a_rest_that_was_read_leaves_the_quarantine<S: StateStore>(
+    open: &impl Fn() -> S,
+    quarantined: Quarantined<S>,
+) {
+    let of = scope("rest");
+    let (place, other) = (blob(ROOT, hour(1), "A"), blob(ROOT, hour(1), "B"));
+    let rows = [
+        (place.clone(), rejected(5, None, b"before")),
+        (place.clone(), rejected(10, None, b"at the beginning of the rest")),
+        (place.clone(), rejected(10, Some(0), b"a tuple")),
+        (place.clone(), rejected(12, None, b"in the rest")),
+        (other.clone(), rejected(12, None, b"of another blob")),
+    ];
+    let step = |from: &Position, to: &Position, rejected: &[(HourlyBlob, Rejected)]| {
+        let positions = vec![moved(&place, Some(from.clone()), to.clone())];
+        let mut store = open();
+        store.quarantine_usage().unwrap();
+        store.commit(&Commit { positions, rejected: rejected.to_vec(), ..nothing(&of) }).unwrap();
+        let counted = store.quarantine_usage().unwrap();
+        drop(store);
+        assert_eq!(counted, open().quarantine_usage().unwrap());
+        quarantined(&open(), &of)
+    };
+    let kept = seen(Some(10), 15, TailState::Quarantined);
+    open().commit(&Commit { positions: vec![moved(&place, None, kept.clone())], ..nothing(&of) }).unwrap();
+    open().commit(&Commit { rejected: rows.to_vec(), ..nothing(&of) }).unwrap();
+    let waited_for = seen(Some(10), 16, TailState::Incomplete);
+    assert_eq!(step(&kept, &waited_for, &[]), rows);
+    let anew = (place.clone(), rejected(20, None, b"a new rest"));
+    let read = seen(Some(20), 25, TailState::Quarantined);
+    let left = [rows[0].clone(), rows[2].clone(), anew.clone(), rows[4].clone()];
+    assert_eq!(step(&waited_for, &read, std::slice::from_ref(&anew)), left);
+    let from_the_beginning = Position { offset: None, seen: None };
+    assert_eq!(step(&read, &from_the_beginning, &[]), left);
+    assert_eq!(step(&from_the_beginning, &at(40), &[]), left);
 }
 
 fn frontiers_are_replaced<S: StateStore>(open: &impl Fn() -> S) {

@@ -19,28 +19,28 @@ use crate::support::{
 /// The one flow log of these tests.
 const ROOT: &str = "flowLogResourceID=/S_RG/NETWORKWATCHER_X_L";
 
-fn blob(hour: Hour, interface: u32) -> String {
+pub(super) fn blob(hour: Hour, interface: u32) -> String {
     format!("{ROOT}/{}m=00/macAddress=0022482F8D{interface:02X}/PT1H.json", hour.prefix())
 }
 
 /// A day that is over; its hours are older than `revisit`.
-fn past_day() -> Hour {
+pub(super) fn past_day() -> Hour {
     Hour::from_number(Hour::containing(SystemTime::now().into()).number() - 50).day()
 }
 
 /// The hour this many after another one.
-fn after(hour: Hour, hours: i64) -> Hour {
+pub(super) fn after(hour: Hour, hours: i64) -> Hour {
     Hour::from_number(hour.number() + hours)
 }
 
 /// A time this many hours from now, so far into its hour that it is the root's turn to be pruned.
-fn turn(hours: i64) -> DateTime<Utc> {
+pub(super) fn turn(hours: i64) -> DateTime<Utc> {
     let hour = after(Hour::containing(SystemTime::now().into()), hours);
     hour.start() + TimeDelta::minutes(i64::try_from(ROOT.len()).unwrap() % 60)
 }
 
 /// Hours are sealed early and not looked at again; a single pass gives up early.
-async fn world(container: &str, proxy: &StorageProxy) -> World {
+pub(super) async fn world(container: &str, proxy: &StorageProxy) -> World {
     let settings = format!("seal_after = \"1h\"\nrevisit = \"1h\"\n{}", proxy.setting());
     let limits = ("limits", "once_deadline = \"1s\"");
     World::new(container, &[], &[limits, ("sources", &settings)]).await
@@ -248,12 +248,12 @@ async fn what_is_not_configured_any_more() {
         [(1, "--intake second"), (2, "--source /"), (3, "--source devstoreaccount1/upkeep-removed-too")]
     {
         world.configure(&[("tables", &tables[n_gone..].concat())]);
-        let way_out = format!("flowlogd checkpoints reset {option}");
+        let way_out = format!("flowlogd checkpoints reset {option} --yes");
         for _start in 0..2 {
             let (code, _, stderr) = world.once();
             assert_eq!((code, ways_out(&stderr)), (0, vec![way_out.clone()]), "{stderr}");
         }
-        let arguments: Vec<&str> = way_out.split(' ').skip(1).chain(["--yes"]).collect();
+        let arguments: Vec<&str> = way_out.split(' ').skip(1).collect();
         let output = world.collector(&arguments).output().unwrap();
         assert!(output.status.success(), "{way_out}: {}", String::from_utf8_lossy(&output.stderr));
         let (code, reports, stderr) = world.once();

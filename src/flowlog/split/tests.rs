@@ -1,6 +1,7 @@
 //! What the splitter makes of streams of every shape.
 
 use super::*;
+use crate::flowlog::Damaged;
 
 /// Pieces, and what stands behind them.
 fn split(stream: &[u8], chunk_bytes: usize, limit: usize) -> (Vec<String>, String) {

@@ -116,16 +116,23 @@ impl State {
         }
     }
 
-    fn enter(&mut self, now: Instant) -> Entry {
+    /// Whether a request could start now.
+    fn entry(&self, now: Instant) -> Entry {
         match self.phase {
             Phase::Flowing { .. } if self.in_flight >= self.window => return Entry::Later,
             Phase::Probing => return Entry::Later,
             Phase::Pausing { until } if now < until => return Entry::At(until),
             Phase::Flowing { .. } | Phase::Pausing { .. } => {}
         }
-        if let Some(next_start) = self.next_start.filter(|next_start| now < *next_start) {
-            return Entry::At(next_start);
+        match self.next_start {
+            Some(next_start) if now < next_start => Entry::At(next_start),
+            Some(_) | None => Entry::Now(self.epoch),
         }
+    }
+
+    /// Starts a request, if it may start now.
+    fn enter(&mut self, now: Instant) -> Entry {
+        let Entry::Now(_) = self.entry(now) else { return self.entry(now) };
         if matches!(self.phase, Phase::Pausing { .. }) {
             self.turn_to(Phase::Probing);
         }
@@ -243,15 +250,24 @@ impl Gate {
         Self { turnstile: Semaphore::new(1), state: Mutex::new(State::new(config)), changed: Notify::new() }
     }
 
-    /// Waits until a request may start.
+    /// Waits until a request may start, and starts it.
     pub(super) async fn enter(&self) -> Permit<'_> {
+        let epoch = self.wait_for(|| self.state().enter(Instant::now())).await;
+        Permit { gate: self, epoch, is_held: true }
+    }
+
+    /// Waits until a request could start.
+    pub(super) async fn has_room(&self) {
+        self.wait_for(|| self.state().entry(Instant::now())).await;
+    }
+
+    /// Waits for the turn, and then until `entry` says that it is time.
+    async fn wait_for(&self, entry: impl Fn() -> Entry) -> u64 {
         // It is never closed.
         let _turn = self.turnstile.acquire().await;
         loop {
-            // Bound first: the lock must not be held over the wait.
-            let entry = self.state().enter(Instant::now());
-            match entry {
-                Entry::Now(epoch) => return Permit { gate: self, epoch, is_held: true },
+            match entry() {
+                Entry::Now(epoch) => return epoch,
                 Entry::Later => self.changed.notified().await,
                 Entry::At(moment) => tokio::select! {
                     () = tokio::time::sleep_until(moment) => {}
@@ -444,6 +460,7 @@ mod tests {
             }
         };
         futures_util::future::join_all((0..20).map(worker)).await;
+        gate.has_room().await;
         assert_eq!(order.into_inner().unwrap(), (0..20).collect::<Vec<_>>());
         assert_eq!(gate.accepted(), 17);
     }

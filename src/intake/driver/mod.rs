@@ -171,6 +171,11 @@ impl Driver {
         Outcome::Abandoned { reason: last_reason }
     }
 
+    /// Completes once a request could start now.
+    pub async fn has_room(&self) {
+        self.gate.has_room().await;
+    }
+
     /// Completes once nothing has been accepted for `duration` although something was being tried.
     pub async fn failing_for(&self, duration: Duration) {
         self.standing.failing_for(duration).await;

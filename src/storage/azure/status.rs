@@ -36,13 +36,19 @@ pub(super) fn classify(operation: Operation, refusal: &Refusal) -> StorageErrorK
         (401 | 403, _) | (400, Some("InvalidAuthenticationInfo")) => {
             StorageErrorKind::Denied { code: status_and_code(), advice: advice(refusal) }
         }
-        (404, _) => match operation {
-            Operation::ListContainers => StorageErrorKind::Other(
+        (404, code) => match (operation, code) {
+            (Operation::ListContainers, _) => StorageErrorKind::Other(
                 "the storage server knows no such account or path (404): check `account` and `endpoint`"
                     .to_owned(),
             ),
-            Operation::ListBlobs => StorageErrorKind::ContainerNotFound,
-            Operation::Head | Operation::Read => StorageErrorKind::BlobNotFound,
+            // The service names what is missing; without that nobody says that the blob or the container is gone.
+            (_, None) => StorageErrorKind::Other(
+                "something that is no storage service answers (404): check `endpoint` and `proxy`, and what stands \
+                 between"
+                    .to_owned(),
+            ),
+            (Operation::ListBlobs, Some(_)) => StorageErrorKind::ContainerNotFound,
+            (Operation::Head | Operation::Read, Some(_)) => StorageErrorKind::BlobNotFound,
         },
         (407, _) => StorageErrorKind::Other(
             "the proxy asks for credentials (status 407): write them into `proxy`, as in \

@@ -65,7 +65,7 @@ fn every_answer_of_every_operation() {
         (404, Some("BlobNotFound"), missing, false),
         (404, Some("ResourceNotFound"), missing, false),
         (404, Some("ContainerNotFound"), same("no container"), false),
-        (404, None, missing, false),
+        (404, None, same("other"), false),
         (407, None, same("other"), false),
         (408, None, same("transient"), false),
         (409, Some("BlobArchived"), same("archived"), false),

@@ -207,11 +207,14 @@ impl StateStore for SqliteStore {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let scope = &commit.scope;
-        let inserted = self.transact("commit", |connection| {
-            let mut inserted = Vec::new();
+        let (inserted, deleted) = self.transact("commit", |connection| {
+            let (mut inserted, mut deleted) = (Vec::new(), Vec::new());
             let ids = names::intern_scope(connection, scope)?;
             for change in &commit.positions {
                 positions::change(connection, scope, ids, change)?;
+                if let Some(from) = change.read_rest() {
+                    deleted.extend(quarantine::delete_rest(connection, ids, &change.blob, from)?);
+                }
             }
             for (blob, rejected) in &commit.rejected {
                 inserted.push(quarantine::insert(connection, scope, ids, blob, rejected)?);
@@ -219,9 +222,10 @@ impl StateStore for SqliteStore {
             for (root, frontier) in &commit.frontiers {
                 frontiers::replace(connection, scope, ids, root, frontier)?;
             }
-            Ok(inserted)
+            Ok((inserted, deleted))
         })?;
         if let Some((_, usage)) = &mut self.usage {
+            deleted.into_iter().for_each(|bytes| usage.remove(bytes));
             for Inserted { replaced, bytes } in inserted {
                 replaced.into_iter().for_each(|replaced| usage.remove(replaced));
                 usage.add(bytes);

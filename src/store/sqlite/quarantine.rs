@@ -101,6 +101,28 @@ pub(super) fn insert(
     Ok(Inserted { replaced, bytes })
 }
 
+/// Deletes the rows of whole records and damage of a blob from an offset on. Returns their sizes.
+pub(super) fn delete_rest(
+    connection: &Connection,
+    ids: ScopeIds,
+    blob: &HourlyBlob,
+    from: u64,
+) -> Result<Vec<u64>, RowError> {
+    let root = intern_root(connection, ids.source, blob.root())?;
+    let sql = format!(
+        "DELETE FROM quarantine WHERE intake = ?1 AND root = ?2 AND hour = ?3 AND leaf = ?4 AND offset >= ?5 \
+         AND ordinal IS NULL RETURNING {SIZE}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let place = (ids.intake, root, blob.hour().number(), stored_leaf(blob), i64::try_from(from)?);
+    let mut rows = statement.query(place)?;
+    let mut sizes = Vec::new();
+    while let Some(row) = rows.next()? {
+        sizes.push(unsigned(row.get(0)?)?);
+    }
+    Ok(sizes)
+}
+
 pub(super) fn delete(connection: &Connection, ids: &[i64]) -> Result<(), RowError> {
     let mut statement = connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?;
     for id in ids {

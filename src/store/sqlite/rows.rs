@@ -13,8 +13,8 @@ pub(super) const RESTORE: &str = "keep a copy of the file and restore a backup; 
                                   the first hour on is then sent again, with the same event ids";
 
 /// Advice for damage in one row.
-pub(super) const RESET: &str = "`flowlogd checkpoints reset --blob NAME`, `--source` or `--intake` drops what is \
-                                damaged and has it sent again, with the same event ids";
+pub(super) const RESET: &str = "`flowlogd checkpoints reset --yes` with `--blob`, `--source` or `--intake` drops \
+                                what is damaged and has it sent again, with the same event ids";
 
 /// What goes wrong below the store's own words.
 #[derive(Debug)]

@@ -33,7 +33,8 @@ impl Daemon {
         Self::spawn(world.collector(&["run"]).stdout(File::create(events).unwrap()))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// One that this command starts.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
@@ -46,6 +47,11 @@ impl Daemon {
             }
         });
         Self { child, log, reading: Some(reading) }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has said so far.

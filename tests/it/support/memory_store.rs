@@ -68,6 +68,11 @@ impl StateStore for MemoryStore {
                     from: spelled(change.from.as_ref()),
                 });
             }
+            if let Some(from) = change.read_rest() {
+                state.quarantine.retain(|(blob, offset, ordinal), _| {
+                    *blob != change.blob || *offset < from || ordinal.is_some()
+                });
+            }
         }
         for (blob, rejected) in &commit.rejected {
             let key = (blob.clone(), rejected.span.from, rejected.ordinal);

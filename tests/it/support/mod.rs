@@ -11,6 +11,7 @@ pub(crate) mod memory_store;
 pub(crate) mod processes;
 pub(crate) mod proxy;
 pub(crate) mod scripted_server;
+pub(crate) mod small_disk;
 pub(crate) mod storage_proxy;
 pub(crate) mod tls;
 pub(crate) mod wait;
