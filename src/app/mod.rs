@@ -101,14 +101,6 @@ pub enum Obstacle {
 pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
     let Settings { state_dir, sources, intakes, limits, admin, .. } = settings;
     let signs = Signs { metrics: Metrics::new(SystemTime::now()), health: Health::default() };
-    // A single pass is over before anybody could ask, and must not get in the way of the service beside it.
-    let listener = match admin.listen.filter(|_| mode == Mode::Forever) {
-        Some(address) => {
-            let listening = admin::listen(address).await;
-            Some(listening.map_err(|error| AppError::Setup(error.into()))?)
-        }
-        None => None,
-    };
     let n_intakes = intakes.len();
     let shared_bytes = shared::memory_for_ranges(n_intakes, limits.memory);
     let memory_bytes = limits.memory.saturating_sub(shared_bytes) / n_intakes.max(1);
@@ -118,6 +110,15 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
         .collect::<Result<Vec<_>, _>>()?;
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
+    // Only once the state is locked, so that a second instance learns that, and not that its address is taken. A single
+    // pass is over before anybody could ask, and must not get in the way of the service beside it.
+    let listener = match admin.listen.filter(|_| mode == Mode::Forever) {
+        Some(address) => {
+            let listening = admin::listen(address).await;
+            Some(listening.map_err(|error| AppError::Setup(error.into()))?)
+        }
+        None => None,
+    };
     let store_metrics = signs.metrics.store();
     store_metrics.quarantine_limit_bytes.set_count(limits.quarantine);
     let (state, state_owner) = state::start(Box::new(store), store_metrics);

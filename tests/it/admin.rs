@@ -23,6 +23,7 @@ use flowlogd::{
 };
 
 use super::metrics::Scrape;
+use crate::support::{daemon::Daemon, world::World};
 
 /// Longer than the server lets any connection live.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -226,4 +227,21 @@ async fn an_address_in_use() {
          server: Address already in use (os error 98)"
     );
     server.stop().await;
+}
+
+/// *Scenario*: a daemon runs, and a second one is started with the same settings: the same state and the same address.
+/// *Guarantees*: the second one says that the state is in use, with the exit code for it, and not that the address is.
+#[tokio::test]
+async fn a_second_daemon_with_the_same_address() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("listen = \"{free}\"");
+    let world = World::new("admin-second-daemon", &[], &[("admin", &listen)]).await;
+    let first = Daemon::start(&world);
+    first.until("the address", || std::net::TcpStream::connect(free).is_ok()).await;
+    let second = world.collector(&["run"]).output().unwrap();
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(75), "{stderr}");
+    assert!(!stderr.contains("Address already in use"), "{stderr}");
+    let (code, log) = first.stop();
+    assert_eq!(code, Some(0), "{log}");
 }
