@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::{AppError, Mode, Obstacle, source_watch::SourceWatch};
+use super::{AppError, Mode, Obstacle};
 use crate::{
     pipeline::{self, Lane, Memory, PassError, PassReport, Rejections, Stopping},
     storage::StorageErrorKind,
-    telemetry::{chain, health::Component},
+    telemetry::chain,
 };
 
 /// `run --once` looks again this soon after a pass that did not reach its end.
@@ -52,7 +52,7 @@ pub(super) struct Schedule {
     pub(super) deadline: Duration,
 }
 
-/// A lane with the source's name and readiness.
+/// A lane with the source's name.
 #[derive(Debug)]
 pub(super) struct LaneRun {
     pub(super) source: String,
@@ -60,9 +60,6 @@ pub(super) struct LaneRun {
     pub(super) memory: Memory,
     /// Whether the container could be listed.
     pub(super) was_there: bool,
-    pub(super) health: Component,
-    /// With one lane of each container only: all see the same.
-    pub(super) watch: Option<SourceWatch>,
 }
 
 impl LaneRun {
@@ -154,11 +151,7 @@ impl LaneRun {
 
     /// Logs a pass.
     fn say(&mut self, report: PassReport) -> Result<Option<Unlisted>, AppError> {
-        if let Some(watch) = &mut self.watch {
-            watch.look(&self.source, &report);
-        }
         if report.errors.is_empty() {
-            self.health.ready();
             self.was_there = true;
         }
         if report.quarantine_full && self.lane.store_health.not_ready(QUARANTINE_FULL) {
@@ -205,7 +198,6 @@ impl LaneRun {
                 }
                 PassError::Storage(failure) => {
                     let error = chain(&failure).to_string();
-                    self.health.not_ready(&format!("{container} cannot be listed: {error}"));
                     error!(
                         source,
                         container, error, "the source could not be listed; the next poll tries again"

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 mod containers;
 mod lane_run;
+mod source_health;
 mod source_run;
 mod source_watch;
 

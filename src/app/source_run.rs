@@ -16,6 +16,7 @@ use super::{
     build::IntakeUnit,
     containers::{self, NothingToRead},
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
+    source_health::{Aspect, SourceHealth},
     source_watch::SourceWatch,
 };
 use crate::{
@@ -23,12 +24,12 @@ use crate::{
     model::{Hour, Origin, Scope},
     pipeline::{
         Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared::Sharing,
-        state::StateHandle, store_again::StoreAgain,
+        sight::SourceObserver, state::StateHandle, store_again::StoreAgain,
     },
     settings::{self, Limits, Start, Storage},
     storage::{Account, BlobStore},
     store::FirstHour,
-    telemetry::{chain, health::Component},
+    telemetry::chain,
 };
 
 /// A source and where its events go.
@@ -41,7 +42,7 @@ pub(super) struct SourceRun<'a> {
     limits: Limits,
     state: StateHandle,
     signs: Signs,
-    health: Component,
+    health: Arc<SourceHealth>,
 }
 
 /// What runs for a source.
@@ -120,7 +121,8 @@ impl<'a> SourceRun<'a> {
         let account = build::account(&settings)?;
         let filter = BlobFilter::new(&settings.filter.include, &settings.filter.exclude)
             .map_err(|error| AppError::Setup(error.into()))?;
-        let health = signs.health.component(&format!("source {}", settings.name));
+        let component = signs.health.component(&format!("source {}", settings.name));
+        let health = Arc::new(SourceHealth::new(component));
         let signs = signs.clone();
         let source = Self { settings, account, filter, intakes, sharing, limits, state, signs, health };
         source.decide_first_hours(mode, stopping).await?;
@@ -148,6 +150,9 @@ impl<'a> SourceRun<'a> {
         loop {
             if mode == Mode::Forever || running.containers.is_empty() {
                 let lost = std::mem::take(&mut running.lost);
+                for container in &lost {
+                    self.health.forget(container);
+                }
                 if std::mem::take(&mut running.was_there) {
                     said = None;
                 }
@@ -157,7 +162,9 @@ impl<'a> SourceRun<'a> {
                 };
                 match looked {
                     Ok(names) => {
-                        trouble = None;
+                        if trouble.take().is_some() {
+                            self.health.found_containers();
+                        }
                         if named_container(&self.settings).is_none() {
                             said = None;
                         }
@@ -224,7 +231,7 @@ impl<'a> SourceRun<'a> {
     /// Says that there is nothing to read, unless that was said last; returns it as text.
     fn say_on_change(&self, error: &NothingToRead, said: &mut Option<String>) -> String {
         let text = chain(error).to_string();
-        self.health.not_ready(&text);
+        self.health.trouble("", Aspect::Containers, text.clone());
         if said.as_ref() != Some(&text) {
             warn!(source = self.settings.name, error = text, "nothing to read");
             *said = Some(text.clone());
@@ -236,19 +243,17 @@ impl<'a> SourceRun<'a> {
     async fn lanes(&self, container: &str, mode: Mode) -> Result<Vec<LaneRun>, AppError> {
         let handles = self.sharing.handles(self.account.container(container));
         let mut lanes = Vec::with_capacity(handles.len());
+        let metrics = self.signs.metrics.source(&self.settings.name);
+        let (account, health) = (Arc::clone(&self.account), Arc::clone(&self.health));
+        let watch = Arc::new(SourceWatch::new(&self.settings, container, metrics, account, health));
         for (unit, storage) in self.intakes.iter().zip(handles) {
-            let lane = Arc::new(self.lane(container, unit, storage, mode).await?);
-            let watch = lanes.is_empty().then(|| {
-                let metrics = self.signs.metrics.source(&self.settings.name);
-                SourceWatch::new(metrics, Arc::clone(&self.account), self.settings.poll_interval)
-            });
+            let observer: Arc<dyn SourceObserver> = Arc::<SourceWatch>::clone(&watch);
+            let lane = Arc::new(self.lane(container, unit, storage, mode, observer).await?);
             lanes.push(LaneRun {
                 source: self.settings.name.clone(),
                 lane,
                 memory: Memory::default(),
                 was_there: false,
-                health: self.health.clone(),
-                watch,
             });
         }
         Ok(lanes)
@@ -260,6 +265,7 @@ impl<'a> SourceRun<'a> {
         unit: &IntakeUnit,
         storage: Arc<dyn BlobStore>,
         mode: Mode,
+        observer: Arc<dyn SourceObserver>,
     ) -> Result<Lane, AppError> {
         let scope = self.scope(container, unit);
         Ok(Lane {
@@ -286,6 +292,7 @@ impl<'a> SourceRun<'a> {
             delivery: unit.delivery,
             metrics: self.signs.metrics.lane(&self.settings.name, &unit.name),
             store_health: self.signs.health.component(STORE),
+            observer,
         })
     }
 

@@ -30,11 +30,12 @@ pub(super) struct Collected {
     /// were not.
     pub(super) gone: Vec<(BlobName, u64, Option<u64>)>,
     pub(super) failed: u64,
-    pub(super) failures: Vec<StorageErrorKind>,
     /// Why the last of the failed ones could not be read.
     pub(super) unread: Option<String>,
     /// The oldest Last-Modified among the blobs that were read.
     pub(super) oldest_change: Option<DateTime<Utc>>,
+    /// Whether the storage server does not let this process read: others need not be tried now.
+    pub(super) is_denied: bool,
     /// Blobs found damaged, with the version that is.
     pub(super) held: Vec<(BlobName, ETag)>,
     pub(super) error: Option<PassError>,
@@ -46,6 +47,7 @@ pub(super) async fn run(
     works: mpsc::Receiver<Work>,
     runs: mpsc::Sender<Handed>,
     pass: &Arc<Pass>,
+    may_read: bool,
 ) -> Collected {
     let cancelled = &pass.stopping.reading;
     let mut queue = Queue {
@@ -59,6 +61,9 @@ pub(super) async fn run(
     let mut readers: JoinSet<ReadEnd> = JoinSet::new();
     let mut collected = Collected::default();
     loop {
+        if !may_read || collected.is_denied {
+            queue.give_up(pass);
+        }
         while readers.len() < lane.limits.parallel_blobs
             && let Some(work) = queue.next(&pass.progress)
         {
@@ -123,6 +128,14 @@ impl Queue {
         Some(work)
     }
 
+    /// Leaves what waits to the next pass.
+    fn give_up(&mut self, pass: &Pass) {
+        let found = self.first.take().into_iter().chain(std::iter::from_fn(|| self.works.try_recv().ok()));
+        for work in found.chain(self.returned.drain(..)) {
+            pass.outstanding.give_up(work.blob);
+        }
+    }
+
     fn close(&mut self) {
         self.open = false;
         self.first = None;
@@ -151,6 +164,7 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
     let blob = end.version.name;
     match end.outcome {
         ReadOutcome::Complete => {
+            lane.observer.read();
             metrics.blobs_read.inc();
             collected.blobs_read = collected.blobs_read.saturating_add(1);
             let oldest = collected.oldest_change.get_or_insert(end.version.last_modified);
@@ -175,7 +189,8 @@ fn note(collected: &mut Collected, lane: &Lane, pass: &Pass, end: ReadEnd) -> Op
         }
         ReadOutcome::Failed(failure) => {
             let error = chain(&failure).to_string();
-            collected.failures.push(failure.kind.clone());
+            lane.observer.not_read(&failure);
+            collected.is_denied |= matches!(failure.kind, StorageErrorKind::Denied { .. });
             warn!(%blob, error, "the blob could not be read; the next poll tries again");
             collected.unread = Some(error);
             metrics.blobs_failed.inc();

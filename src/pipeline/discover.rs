@@ -18,6 +18,7 @@ use super::{
     listing::{Lister, ListingError},
     noted::Noted,
     plan::{self, HourPlan},
+    sight::Sight,
     sweep::{self, Sweep},
 };
 use crate::{
@@ -202,7 +203,7 @@ async fn discover(
     });
     memory.awaited.clear();
     memory.told.clear();
-    let found_all = discover_everything(lane, memory, lister, counts, outlet).await;
+    let found_all = look_for_everything(lane, memory, lister, counts, outlet).await;
     outlet.pass.progress.all_found();
     found_all?;
     let Some(polls) = &mut polls else { return Ok(()) };
@@ -218,7 +219,7 @@ async fn discover(
             () = outlet.pass.outstanding.empty() => return Ok(()),
             _ = polls.tick() => {}
         }
-        match discover_everything(lane, memory, lister, counts, outlet).await {
+        match look_for_everything(lane, memory, lister, counts, outlet).await {
             Ok(()) => {
                 let snapshot = outlet.pass.progress.snapshot();
                 info!(
@@ -264,7 +265,27 @@ async fn learn_roots(
     Ok(memory.server_now())
 }
 
-/// What one poll looks for.
+/// What one poll looks for. Tells the observer what came of it.
+async fn look_for_everything(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &mut Lister<'_>,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
+) -> Result<(), Stop> {
+    let result = discover_everything(lane, memory, lister, counts, outlet).await;
+    match &result {
+        Ok(()) => {
+            if let Some(now) = memory.server_now() {
+                lane.observer.listed(Sight { now, roots: counts.roots, newest_change: counts.newest_change });
+            }
+        }
+        Err(Stop::Failed(PassError::Storage(error))) => lane.observer.not_listed(error),
+        Err(Stop::Cancelled | Stop::Failed(_)) => {}
+    }
+    result
+}
+
 async fn discover_everything(
     lane: &Lane,
     memory: &mut Memory,

@@ -32,6 +32,7 @@ mod read;
 mod read_end;
 mod report;
 pub mod shared;
+pub mod sight;
 pub mod state;
 pub mod store_again;
 mod sweep;
@@ -61,6 +62,7 @@ use filter::BlobFilter;
 use gone::{Loss, say_gone};
 use outstanding::Outstanding;
 use progress::Progress;
+use sight::SourceObserver;
 use state::StateHandle;
 use watch_pass::Watch;
 
@@ -110,6 +112,8 @@ pub struct Lane {
     pub metrics: LaneMetrics,
     /// Whether the state can be stored, and the quarantine has room.
     pub store_health: Component,
+    /// Who watches over the source.
+    pub observer: Arc<dyn SourceObserver>,
 }
 
 /// Limits of reading.
@@ -212,18 +216,13 @@ impl PassError {
 
 /// One pass over everything new in a lane's container: read, deliver, commit.
 pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping) -> PassReport {
-    // Where it is full, nothing is read until somebody has made room: after a restart too.
-    match lane.state.quarantine_usage().await {
-        Ok(usage) if usage.bytes >= lane.limits.quarantine_bytes => {
-            memory.quarantine_full = true;
-            return PassReport { quarantine_full: true, ..PassReport::default() };
-        }
-        Ok(_) if memory.quarantine_full => {
-            memory.quarantine_full = false;
-            lane.store_health.ready();
-        }
-        Ok(_) => {}
+    // Where it is full, nothing is read until somebody has made room, after a restart too; but one still looks.
+    let was_full = match lane.state.quarantine_usage().await {
+        Ok(usage) => usage.bytes >= lane.limits.quarantine_bytes,
         Err(error) => return PassReport { errors: vec![error.into()], ..PassReport::default() },
+    };
+    if memory.quarantine_full && !was_full {
+        lane.store_health.ready();
     }
     let mut watch = Watch::begin(lane, memory);
     let pass = Arc::new(Pass { stopping: stopping.child(), ..Pass::default() });
@@ -236,13 +235,13 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
     let stages = async {
         tokio::join!(
             discover::run(lane, memory, found_sender, work_sender, &pass),
-            collect::run(lane, works, run_sender, &pass),
+            collect::run(lane, works, run_sender, &pass, !was_full),
             assemble::run(lane, runs, batch_sender),
             deliver::run(lane, batches, receipt_sender, &pass),
             commit::run(lane, found, receipts, &pass),
         )
     };
-    let (mut discovered, collected, (), delivered, committed) = tokio::select! {
+    let (mut discovered, collected, (), delivered, mut committed) = tokio::select! {
         ended = stages => ended,
         never = watch.go_on(&pass.progress) => match never {},
     };
@@ -250,6 +249,7 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
     for (name, length) in pass.outstanding.given_up() {
         memory.lengths.insert(&name, length);
     }
+    committed.quarantine_full |= was_full;
     memory.quarantine_full = committed.quarantine_full;
     for (name, etag) in &collected.held {
         memory.held.insert(name, etag.clone());

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 
 use super::{PassError, collect::Collected, commit::Committed, deliver::Delivered, discover::Counts};
-use crate::{
-    model::{BlobName, HourlyBlob, Reason, Rejected},
-    storage::StorageErrorKind,
-};
+use crate::model::{BlobName, HourlyBlob, Reason, Rejected};
 
 /// What one pass came to.
 #[derive(Debug, Default)]
@@ -37,18 +34,10 @@ pub struct PassReport {
     pub failed: u64,
     /// Why the last of them could not be.
     pub unread: Option<String>,
-    /// What reading failed of, each time.
-    pub read_failures: Vec<StorageErrorKind>,
     /// Hours sealed.
     pub hours_sealed: u64,
     /// Time from the oldest change that this pass acknowledged to now, by the storage server's clock.
     pub lag: Option<Duration>,
-    /// Flow-log roots known.
-    pub roots: u64,
-    /// The newest last change that a listing showed.
-    pub newest_change: Option<DateTime<Utc>>,
-    /// The storage server's clock, where it answered.
-    pub server_now: Option<DateTime<Utc>>,
     /// Whether nothing is read because the quarantine is full.
     pub quarantine_full: bool,
     /// Why batches were given up, where some were.
@@ -100,12 +89,8 @@ impl PassReport {
             gone: found.gone,
             failed: collected.failed,
             unread: collected.unread,
-            read_failures: collected.failures,
             hours_sealed: committed.hours_sealed,
             lag: collected.oldest_change.and_then(lag),
-            roots: found.roots,
-            newest_change: found.newest_change,
-            server_now: now,
             quarantine_full: committed.quarantine_full,
             abandoned: delivered.abandoned,
             errors: [discovered.err(), collected.error, delivered.failed, committed.failed]

@@ -1,8 +1,12 @@
-//! How many requests an account is sent at once: fewer when it asks to slow down, slowly more when it does not.
+//! How many requests an account is sent at once: fewer when it asks to slow down, slowly more when it does not, and none
+//! before it wants to be asked again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// As many as blobs can be read at once; an account serves thousands, so this is where everybody starts.
 const MOST_AT_ONCE: usize = 64;
@@ -17,6 +21,8 @@ struct Limit {
     n_good: usize,
     /// Counts the cuts: requests that were under way at a cut do not cut again.
     era: u64,
+    /// No request starts before this.
+    not_before: Option<Instant>,
 }
 
 /// What an answer says about the server's load.
@@ -24,15 +30,18 @@ struct Limit {
 pub(super) enum Load {
     /// It answered.
     Fine,
-    /// It asks to slow down.
-    Throttled,
+    /// It asks to slow down, and to ask nothing before this time has passed, if it says so.
+    Throttled {
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+    },
     /// No answer, or one that says nothing about it.
     Unknown,
 }
 
 impl Limit {
     fn new() -> Self {
-        Self { limit: MOST_AT_ONCE, under_way: 0, n_good: 0, era: 0 }
+        Self { limit: MOST_AT_ONCE, under_way: 0, n_good: 0, era: 0, not_before: None }
     }
 
     /// The era of the request, if one more may go.
@@ -44,10 +53,13 @@ impl Limit {
         Some(self.era)
     }
 
-    /// Takes a request's end into account.
-    fn end(&mut self, era: u64, load: Load) {
+    /// Takes a request's end at `now` into account.
+    fn end(&mut self, era: u64, load: Load, now: Instant) {
+        if let Load::Throttled { retry_after: Some(retry_after) } = load {
+            self.not_before = self.not_before.max(now.checked_add(retry_after));
+        }
         match load {
-            Load::Throttled if era == self.era => {
+            Load::Throttled { .. } if era == self.era => {
                 // Half of what was really under way: a limit that nobody reached says nothing.
                 self.limit = self.under_way.min(self.limit).div_euclid(2).max(1);
                 self.n_good = 0;
@@ -60,7 +72,7 @@ impl Limit {
                     self.limit = self.limit.saturating_add(1).min(MOST_AT_ONCE);
                 }
             }
-            Load::Throttled | Load::Unknown => {}
+            Load::Throttled { .. } | Load::Unknown => {}
         }
         self.under_way = self.under_way.saturating_sub(1);
     }
@@ -83,6 +95,11 @@ impl Pace {
         loop {
             // Asked for before the look, so that an end between the two is not missed.
             let ended = self.ended.notified();
+            let not_before = self.limit().not_before;
+            if let Some(not_before) = not_before.filter(|not_before| *not_before > Instant::now()) {
+                tokio::time::sleep_until(not_before).await;
+                continue;
+            }
             let started = self.limit().try_start();
             if let Some(era) = started {
                 return Turn { pace: self, era, load: Load::Unknown };
@@ -114,11 +131,15 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut limit = self.pace.limit();
-        limit.end(self.era, self.load);
+        limit.end(self.era, self.load, Instant::now());
         let (n_free, now) = (limit.limit.saturating_sub(limit.under_way), limit.limit);
         drop(limit);
-        if self.load == Load::Throttled {
-            tracing::debug!(at_once = now, "the storage server asks to slow down: fewer requests at once");
+        if let Load::Throttled { retry_after } = self.load {
+            tracing::debug!(
+                at_once = now,
+                ?retry_after,
+                "the storage server asks to slow down: fewer requests at once"
+            );
         }
         if n_free > 0 {
             // All look again: an end can make room for two.
@@ -130,6 +151,8 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const THROTTLED: Load = Load::Throttled { retry_after: None };
 
     fn start(limit: &mut Limit, n: usize) -> Vec<u64> {
         (0..n).map_while(|_| limit.try_start()).collect()
@@ -143,12 +166,12 @@ mod tests {
         let eras = start(&mut limit, 100);
         assert_eq!(eras.len(), MOST_AT_ONCE);
         for era in eras {
-            limit.end(era, Load::Throttled);
+            limit.end(era, THROTTLED, Instant::now());
         }
         assert_eq!((limit.limit, limit.under_way), (32, 0));
         for expected in [4, 2, 1, 1] {
             for era in start(&mut limit, 8) {
-                limit.end(era, Load::Throttled);
+                limit.end(era, THROTTLED, Instant::now());
             }
             assert_eq!(limit.limit, expected);
         }
@@ -161,9 +184,9 @@ mod tests {
         let mut limit = Limit::new();
         let one = |limit: &mut Limit, load| {
             let era = limit.try_start().unwrap();
-            limit.end(era, load);
+            limit.end(era, load, Instant::now());
         };
-        one(&mut limit, Load::Throttled);
+        one(&mut limit, THROTTLED);
         assert_eq!(limit.limit, 1);
         for expected in 2..=MOST_AT_ONCE {
             for _ in 0..ANSWERS_FOR_ONE_MORE {
@@ -184,7 +207,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_is_waited_for() {
         let pace = Pace::new();
-        pace.turn().await.end(Load::Throttled);
+        pace.turn().await.end(THROTTLED);
         let first = pace.turn().await;
         let mut second = Box::pin(pace.turn());
         assert!(futures_util::poll!(&mut second).is_pending());

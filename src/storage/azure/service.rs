@@ -79,7 +79,10 @@ impl Failure {
     }
 
     fn load(&self) -> Load {
-        if self.refusal().is_some_and(status::is_overload) { Load::Throttled } else { Load::Unknown }
+        match self.refusal().filter(|refusal| status::is_overload(refusal)) {
+            Some(refusal) => Load::Throttled { retry_after: refusal.retry_after },
+            None => Load::Unknown,
+        }
     }
 
     /// Whether only a server that took the signature answers so.
