@@ -163,21 +163,26 @@ async fn lasting_faults_are_told() {
         .await;
 }
 
-/// Scenario: the server is overloaded with one request under way; then four reads come at once, and it is silent.
-/// Guarantees: one of them is sent; the others wait for their turn.
+/// Scenario: the server is overloaded with one request under way, and says when it wants to be asked again or not; then
+/// four reads come at once, and it is silent.
+/// Guarantees: one of them is sent and the others wait for their turn; none before the time that it named.
 #[tokio::test]
 async fn an_overloaded_server_gets_fewer_requests_at_once() {
-    for busy in [429, 500, 503] {
-        let server = ScriptedServer::start(vec![
-            Step::answer(busy, &[DATE, ("Retry-After", "60")], ""),
-            Step::Silence,
-        ])
-        .await;
-        let account = account(&server);
-        read(&account).await.unwrap_err();
-        let reads = async { tokio::join!(read(&account), read(&account), read(&account), read(&account)) };
-        tokio::time::timeout(Duration::from_millis(500), reads).await.unwrap_err();
-        assert_eq!(server.requests().len(), 2, "{busy}");
+    let wish = [DATE, ("Retry-After", "60")];
+    for status in [429, 500, 503] {
+        let busy = Step::answer(status, &wish[..1], "");
+        for (script, n_requests) in [
+            (vec![busy.clone(), busy.clone(), busy, Step::Silence], 4),
+            (vec![Step::answer(status, &wish, ""), Step::Silence], 1),
+        ] {
+            let server = ScriptedServer::start(script).await;
+            let account = account(&server);
+            read(&account).await.unwrap_err();
+            let reads =
+                async { tokio::join!(read(&account), read(&account), read(&account), read(&account)) };
+            tokio::time::timeout(Duration::from_millis(500), reads).await.unwrap_err();
+            assert_eq!(server.requests().len(), n_requests, "{status}");
+        }
     }
 }
 

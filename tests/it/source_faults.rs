@@ -1,11 +1,16 @@
 //! A source in trouble, through the whole program: what it says, how it ends, and that nothing is lost or repeated.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, time::SystemTime};
 
+use flowlogd::model::Hour;
+
+use super::room::Admin;
 use crate::support::{
     azurite::{self, ACCOUNT_KEY, Azurite},
+    blob_writer::BlobWriter,
     daemon::Daemon,
-    storage_proxy::StorageProxy,
+    documents::{self, document, events},
+    storage_proxy::{Fault, StorageProxy},
     world::{World, last_line, sum},
 };
 
@@ -148,5 +153,66 @@ async fn a_range_that_is_cut_short() {
         assert_eq!(sum(&reports, "failed"), u64::from(n_passes > 1), "{stderr}");
         assert!(proxy.n_reads() >= 4 + n_cut, "{} ranges were read", proxy.n_reads());
         assert_eq!(world.received(), world.written(), "{stderr}");
+    }
+}
+
+/// *Scenario*: forty blobs can be listed and not be read: the storage server is busy and wants to be asked again after a
+/// minute, or a firewall does not let the client read, until it is well.
+/// *Guarantees*: the process is not ready and says why; a busy server is not asked again before its time, one that
+/// denies for no more blobs at each poll than are read at once; then everything arrives, once, and the process is ready.
+#[tokio::test]
+async fn blobs_that_can_only_be_listed() {
+    const N_BLOBS: u32 = 40;
+    for (container, fault, reason) in
+        [("fault-busy", Fault::Busy, "asks to slow down"), ("fault-denied", Fault::Denied, "firewall")]
+    {
+        let admin = Admin::new();
+        let proxy = StorageProxy::start(azurite::shared().await);
+        let settings = [("sources", &*proxy.setting()), ("admin", &*admin.setting())];
+        let world = World::new(container, &[], &settings).await;
+        let mut writer = BlobWriter::create(azurite::shared().await, container).await;
+        let minutes = documents::minutes(1, 1);
+        let hour = Hour::containing(SystemTime::now().into());
+        for interface in 0..N_BLOBS {
+            let name = format!(
+                "flowLogResourceID=/S_RG/NETWORKWATCHER_X_L/{}m=00/macAddress=0022482F8D{interface:02X}/PT1H.json",
+                hour.prefix()
+            );
+            writer.put(&name, &[&document(&[&minutes[0]])]).await;
+        }
+        proxy.fail("PT1H.json", fault);
+        let daemon = Daemon::start(&world);
+        daemon.until("the end of readiness", || admin.readiness().1.contains(reason)).await;
+        let (status, text) = admin.readiness();
+        assert!(status == 503 && text.contains("cannot be read"), "{text}");
+        if fault == Fault::Busy {
+            // Eight blobs at once, and no request of any kind for a minute.
+            daemon.until("the first pass to end", || proxy.n_reads() >= 8).await;
+            assert!(proxy.n_reads() <= 16, "{}", proxy.n_reads());
+            let (code, log) = daemon.stop();
+            assert_eq!(code, Some(0), "{log}");
+            assert!(world.received().is_empty(), "{log}");
+            proxy.heal();
+            let (code, _, stderr) = world.once();
+            assert_eq!(code, 0, "{stderr}");
+        } else {
+            daemon.says(&["poll incomplete"], 2).await;
+            let polls = daemon.log().matches("\"poll incomplete\"").count();
+            assert!(
+                proxy.n_reads() <= 16 * u64::try_from(polls + 1).unwrap(),
+                "{polls}: {}",
+                proxy.n_reads()
+            );
+            proxy.heal();
+            daemon
+                .until("everything", || {
+                    world.received().len() == documents::events(&vec![&minutes[0]; 40]).len()
+                })
+                .await;
+            daemon.until("readiness", || admin.readiness().0 == 200).await;
+            let (code, log) = daemon.stop();
+            assert_eq!(code, Some(0), "{log}");
+        }
+        assert_eq!(world.received(), events(&vec![&minutes[0]; 40]));
     }
 }

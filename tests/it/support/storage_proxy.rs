@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     DiesMidway,
     /// The request is taken, and nothing comes back.
     Silence,
+    /// 503, with the wish to be asked again after a minute.
+    Busy,
+    /// 403, as where a firewall does not let the client in.
+    Denied,
 }
 
 #[derive(Debug)]
@@ -179,6 +183,9 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
     if fault == Some(Fault::DiesMidway) && request.contains(SECOND_PAGE) {
         return Ok(());
     }
+    if let Some(refusal) = fault.and_then(refusal) {
+        return client.write_all(refusal.as_bytes());
+    }
     let answer = match repeated {
         Some(answer) => answer,
         None => {
@@ -225,11 +232,26 @@ fn pass_on(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>) ->
 /// In the request for the page after a spoiled one.
 const SECOND_PAGE: &str = "marker=second";
 
+/// The whole answer to any request, where the fault is one.
+fn refusal(fault: Fault) -> Option<&'static str> {
+    match fault {
+        Fault::Busy => Some(
+            "HTTP/1.1 503 Server Busy\r\nx-ms-error-code: ServerBusy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n",
+        ),
+        Fault::Denied => Some(
+            "HTTP/1.1 403 Forbidden\r\nx-ms-error-code: AuthorizationFailure\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n",
+        ),
+        Fault::Garbage | Fault::DiesMidway | Fault::Silence => None,
+    }
+}
+
 /// The answer to a listing with another body.
 fn spoiled(answer: &[u8], fault: Fault) -> io::Result<Vec<u8>> {
     let body = match fault {
         Fault::Garbage => "<html><p>Sign in to the network",
-        Fault::DiesMidway | Fault::Silence => {
+        Fault::DiesMidway | Fault::Silence | Fault::Busy | Fault::Denied => {
             "<?xml version=\"1.0\"?><EnumerationResults><Blobs/><NextMarker>second</NextMarker></EnumerationResults>"
         }
     };
