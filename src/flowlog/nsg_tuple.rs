@@ -3,7 +3,7 @@
 
 use super::{
     nsg_record::NsgVersion,
-    tuple::{Direction, Endpoint, TupleError, address, direction, number, required},
+    tuple::{Direction, Endpoint, TupleError, direction, endpoints, number, required},
 };
 
 /// One observation of one flow.
@@ -91,10 +91,7 @@ impl<'a> NsgTuple<'a> {
     pub fn parse(text: &'a str, version: NsgVersion) -> Result<Self, TupleError> {
         let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "seconds since 1970", seconds)?;
-        let source_ip = required(fields.next(), "source address", "an IP address", address)?;
-        let destination_ip = required(fields.next(), "destination address", "an IP address", address)?;
-        let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
-        let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
+        let (source, destination) = endpoints(&mut fields)?;
         let protocol = required(fields.next(), "protocol", "T or U", protocol)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let decision = required(fields.next(), "decision", "A or D", decision)?;
@@ -111,24 +108,7 @@ impl<'a> NsgTuple<'a> {
         let sent = NsgTraffic { packets: counter("packets sent")?, bytes: counter("bytes sent")? };
         let received =
             NsgTraffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
-        let ((source_address, source_ip), (destination_address, destination_ip)) =
-            (source_ip, destination_ip);
-        Ok(Self {
-            text,
-            time_ms,
-            source: Endpoint { address: source_address, ip: source_ip, port: source_port },
-            destination: Endpoint {
-                address: destination_address,
-                ip: destination_ip,
-                port: destination_port,
-            },
-            protocol,
-            direction,
-            decision,
-            state,
-            sent,
-            received,
-        })
+        Ok(Self { text, time_ms, source, destination, protocol, direction, decision, state, sent, received })
     }
 }
 

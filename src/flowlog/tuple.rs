@@ -112,10 +112,7 @@ impl<'a> FlowTuple<'a> {
     pub fn parse(text: &'a str) -> Result<Self, TupleError> {
         let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
-        let source_ip = required(fields.next(), "source address", "an IP address", address)?;
-        let destination_ip = required(fields.next(), "destination address", "an IP address", address)?;
-        let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
-        let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
+        let (source, destination) = endpoints(&mut fields)?;
         let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
@@ -130,18 +127,12 @@ impl<'a> FlowTuple<'a> {
         };
         let sent = Traffic { packets: counter("packets sent")?, bytes: counter("bytes sent")? };
         let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
-        let (source_address, source_ip) = source_ip;
-        let (destination_address, destination_ip) = destination_ip;
         Ok(Self {
             text,
             n_counters_written,
             time_ms,
-            source: Endpoint { address: source_address, ip: source_ip, port: source_port },
-            destination: Endpoint {
-                address: destination_address,
-                ip: destination_ip,
-                port: destination_port,
-            },
+            source,
+            destination,
             protocol,
             direction,
             state,
@@ -181,7 +172,19 @@ fn milliseconds(value: &str) -> Option<i64> {
     i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
 }
 
-pub(super) fn address(value: &str) -> Option<(&str, IpAddr)> {
+/// The next four fields: both addresses, then both ports.
+pub(super) fn endpoints<'a>(
+    fields: &mut impl Iterator<Item = &'a str>,
+) -> Result<(Endpoint<'a>, Endpoint<'a>), TupleError> {
+    let source = required(fields.next(), "source address", "an IP address", address)?;
+    let destination = required(fields.next(), "destination address", "an IP address", address)?;
+    let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
+    let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
+    let endpoint = |(address, ip), port| Endpoint { address, ip, port };
+    Ok((endpoint(source, source_port), endpoint(destination, destination_port)))
+}
+
+fn address(value: &str) -> Option<(&str, IpAddr)> {
     Some((value, value.parse().ok()?))
 }
 

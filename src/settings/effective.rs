@@ -19,7 +19,7 @@ const HIDDEN: &str = "***";
 /// All keys in the order of the table of keys. `written` holds the keys as they were given, `resolved` the secrets
 /// too that came as credentials.
 pub(super) fn effective_toml(written: &Layer, resolved: &Layer) -> String {
-    let mut lines: Vec<((usize, bool, usize), &KeyPath, String)> = Vec::new();
+    let mut lines: Vec<(Rank<'_>, &KeyPath, String)> = Vec::new();
     for (path, value) in written.iter() {
         lines.push((rank(path), path, shown(path, value)));
     }
@@ -50,15 +50,19 @@ pub(super) fn effective_toml(written: &Layer, resolved: &Layer) -> String {
     text
 }
 
-/// The place of a key: sections in the order of the table of keys, and in each the keys of deeper tables behind those
-/// of the table around them, as TOML wants it.
-fn rank(path: &KeyPath) -> (usize, bool, usize) {
+/// Section, name of the table below it, number of segments, place in the table of keys.
+type Rank<'a> = (usize, &'a str, usize, usize);
+
+/// The place of a key: sections in the order of the table of keys, in each the named tables one after the other, and in
+/// each of those the keys of deeper tables behind those of the table around them. TOML opens no table twice.
+fn rank(path: &KeyPath) -> Rank<'_> {
     let segments = path.segments();
     let section = segments.first().map(String::as_str);
+    let name = if let [_, name, _, ..] = segments { name } else { "" };
     let position_of = |is_it: &dyn Fn(&keys::Key) -> bool| KEYS.iter().position(is_it).unwrap_or(KEYS.len());
     let own_pattern = if let Found::Key(key) = keys::find(path) { key.pattern } else { "" };
     let section_start = position_of(&|key| key.segments().next() == section);
-    (section_start, segments.len() > 3, position_of(&|key| key.pattern == own_pattern))
+    (section_start, name, segments.len(), position_of(&|key| key.pattern == own_pattern))
 }
 
 fn shown(path: &KeyPath, value: &ValueKind) -> String {

@@ -233,7 +233,7 @@ fn misplaced(segments: &[String]) -> Option<KeyPath> {
 }
 
 /// The number of letters to insert, remove or replace to turn one word into the other.
-fn distance(from: &str, to: &str) -> usize {
+pub(super) fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (n_from, from_letter) in from.chars().enumerate() {
         let mut diagonal = n_from;

@@ -12,6 +12,7 @@ use super::{
     error::{Origin, Report},
     key_path::{KeyPath, VARIABLE_PREFIX},
     keys::{self, Found, Key},
+    stray,
     values::Expected,
 };
 
@@ -199,13 +200,18 @@ fn read_value(path: &KeyPath, value: &ValueKind, origin: &Origin, report: &mut R
 
 /// Reads the variables. What is wrong with them goes into the report. Gives also how many variables are settings.
 ///
-/// A variable with one underscore behind the program's name is left alone: Kubernetes sets such ones
-/// (`FLOWLOGD_SERVICE_HOST`) for a service of this name.
+/// A variable that only looks like a setting, with one underscore behind the program's name, is wrong too.
 pub(super) fn read_variables(environment: &BTreeMap<String, String>, report: &mut Report) -> (Layer, usize) {
     let mut layer = Layer::default();
     let mut first_names: BTreeMap<KeyPath, &str> = BTreeMap::new();
     for (name, text) in environment {
-        let Some(path) = KeyPath::of_variable(name) else { continue };
+        let Some(path) = KeyPath::of_variable(name) else {
+            if stray::is_stray(name) {
+                let origin = Origin::Variable(name.clone());
+                report.reject_from(String::new(), origin, "is no setting", stray::remedy(name));
+            }
+            continue;
+        };
         report.note_origin(path.clone(), Origin::Variable(name.clone()));
         if let Some(first_name) = first_names.insert(path.clone(), name) {
             report.reject(&path, format!("variable {first_name} sets it too"), "keep one of the two");

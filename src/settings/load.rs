@@ -21,6 +21,10 @@ use super::{
 /// Where the settings file lies when nobody names one.
 pub const DEFAULT_FILE: &str = "/etc/flowlogd/flowlogd.toml";
 
+/// The way out where there are no settings at all.
+const NO_SETTINGS: &str = "write that file, as in README.md under \"A real account\", or name another with --config FILE; \
+                           flowlogd --help tells more";
+
 /// Settings that can be used, and where they came from.
 #[derive(Debug)]
 pub struct Loaded {
@@ -47,6 +51,11 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
     let file_layer = file_path.as_deref().map(|path| read_file(path, &mut report)).unwrap_or_default();
     let (variable_layer, n_variables) = read_variables(environment, &mut report);
     report = report.into_result()?;
+    if file_path.is_none() && n_variables == 0 {
+        let message = format!("there are none, and no file {DEFAULT_FILE}");
+        report.reject_from(String::new(), Origin::Environment, message, NO_SETTINGS);
+        return Err(report.into_error());
+    }
 
     let mut merged = match merge(&file_layer, &variable_layer) {
         Ok(merged) => merged,

@@ -14,6 +14,7 @@ mod schema;
 mod secrets;
 #[cfg(test)]
 mod shipped;
+mod stray;
 mod values;
 mod vet;
 
@@ -202,10 +203,10 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
 }
 
-/// Whether a variable of the environment is a setting.
+/// Whether a variable of the environment is a setting, or looks like one.
 #[must_use]
 pub fn is_setting(variable: &str) -> bool {
-    key_path::KeyPath::of_variable(variable).is_some()
+    key_path::KeyPath::of_variable(variable).is_some() || stray::is_stray(variable)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn good_settings() {
     }
 }
 
-/// *Scenario*: wrong settings, a file that is not there, an unknown variable. *Guarantees*: 78, nothing on stdout,
+/// *Scenario*: wrong settings, a file that is not there, an unknown variable, one that lacks an underscore. *Guarantees*: 78, nothing on stdout,
 /// each key with its origin and the way out on stderr, no secret.
 #[test]
 fn wrong_settings() {
@@ -62,6 +62,13 @@ fn wrong_settings() {
             vec![secret_key, ("FLOWLOGD__LOG__LEVL", CANARY)],
             expect![[r#"
                 flowlogd: settings: log.levl (variable FLOWLOGD__LOG__LEVL): unknown key; did you mean FLOWLOGD__LOG__LEVEL?
+            "#]],
+        ),
+        (
+            vec!["--config", "config/demo.toml"],
+            vec![("FLOWLOGD_STATE_DIR", CANARY), ("FLOWLOGD_SERVICE_HOST", "10.0.0.1")],
+            expect![[r#"
+                flowlogd: settings: variable FLOWLOGD_STATE_DIR: is no setting; did you mean FLOWLOGD__STATE_DIR?
             "#]],
         ),
         (
@@ -96,7 +103,10 @@ fn demo_and_nothing() {
     if !Path::new(flowlogd::settings::DEFAULT_FILE).exists() {
         let bare_output = run(&["check-config"], &[]);
         assert_eq!(bare_output.status.code(), Some(78));
-        assert!(text_of(&bare_output.stderr).contains("no source is set; add [sources.NAME]"));
+        expect![[r#"
+            flowlogd: settings: environment variables: there are none, and no file /etc/flowlogd/flowlogd.toml; write that file, as in README.md under "A real account", or name another with --config FILE; flowlogd --help tells more
+        "#]]
+        .assert_eq(&text_of(&bare_output.stderr));
     }
 }
 

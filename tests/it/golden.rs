@@ -9,7 +9,10 @@ use flowlogd::{
 };
 use serde_json::Value;
 
-use crate::support::convert::convert_whole;
+use crate::support::{
+    convert::convert_whole,
+    golden::{assert_contains, written_down},
+};
 
 const SEED_BLOB: &[u8] = include_bytes!("../data/seed/PT1H.json");
 const SEED_FLOW: &str = include_str!("../data/seed/flow.json");
@@ -84,16 +87,6 @@ fn the_vendors_table_of_fields() {
 /// *Guarantees*: enrichment adds and never changes.
 #[test]
 fn enriched_is_a_superset() {
-    fn assert_contains(superset: &Value, subset: &Value) {
-        match (superset, subset) {
-            (Value::Object(superset), Value::Object(subset)) => {
-                for (name, value) in subset {
-                    assert_contains(&superset[name], value);
-                }
-            }
-            _ => assert_eq!(superset, subset),
-        }
-    }
     for blob in [SEED_BLOB, ODD_BLOB] {
         let enriched = events(EventFormat::Ecs { enrich: true }, blob);
         let plain = events(EventFormat::Ecs { enrich: false }, blob);
@@ -123,23 +116,7 @@ fn an_enriched_event() {
 #[test]
 fn oddities() {
     let converted = convert_whole(EventFormat::Flow { provenance: true }, ODD_BLOB);
-    let mut shown = String::new();
-    for (_, body) in &converted.events {
-        shown += body;
-        shown.push('\n');
-    }
-    for rejected in &converted.rejected {
-        let text = String::from_utf8_lossy(&rejected.text);
-        shown += &format!(
-            "{} {} {:?} {}\n  text {text}\n  context {}\n",
-            rejected.reason,
-            rejected.span,
-            rejected.ordinal,
-            rejected.detail,
-            rejected.context.as_deref().unwrap_or("none")
-        );
-    }
-    expect_test::expect_file!["../data/odd.txt"].assert_eq(&shown);
+    expect_test::expect_file!["../data/odd.txt"].assert_eq(&written_down(&converted));
 }
 
 /// *Scenario*: one event of each state, IPv4 and IPv6, as sentences.

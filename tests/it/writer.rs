@@ -4,7 +4,8 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use flowlogd::{
@@ -328,6 +329,29 @@ async fn a_container_grows_as_a_directory_does() {
     }
     assert_eq!(tags_before.len(), 6);
     check_ledger(&place.ledger, &read_tree(&place.container));
+}
+
+/// *Scenario*: nobody listens at the endpoint; the container is to be created first, or taken as it is. *Guarantees*: the
+/// writer gives up soon, and names the endpoint and the way out.
+#[test]
+fn an_absent_server_is_named() {
+    let begun = Instant::now();
+    let start = |further: &[&str]| {
+        let mut command = example("flow_log_writer");
+        command.args(["--endpoint", "http://127.0.0.1:1/devstoreaccount1"]).args(further);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for child in [start(&["--create-container"]), start(&[])] {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("nobody can be reached at http://127.0.0.1:1/devstoreaccount1; start Azurite"),
+            "{error}"
+        );
+    }
+    // The waits add up to less than 8 seconds; the rest is for a busy machine.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 async fn download(store: &dyn BlobStore) -> (Tree, BTreeMap<String, (ETag, u64)>) {

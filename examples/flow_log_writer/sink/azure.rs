@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use azure_core::{TransportOptions, auth::Secret};
+use azure_core::{ExponentialRetryOptions, RetryOptions, TransportOptions, auth::Secret};
 use azure_storage::{CloudLocation, StorageCredentials};
 use azure_storage_blobs::prelude::{
     BlobBlockType, BlobClient, BlobContentType, BlockId, BlockList, ClientBuilder, ContainerClient,
 };
 
 use flowlogd::{
-    http::{Client, Config},
+    http::{Client, Config, HttpError, HttpErrorKind},
     storage::azure::{Refusal, Transport},
 };
 
@@ -21,6 +21,10 @@ use crate::document::{Growth, HEAD, TAIL};
 
 /// The status of an answer that says: it is there already.
 const CONFLICT: u16 = 409;
+
+/// How often a request is sent again. The waits are 0.4, 0.8, 1.6 and 3.2 seconds, each with a random part of a quarter
+/// of a second: a restart is waited for, an absent server is soon said to be.
+const RETRIES: u32 = 4;
 
 /// How to reach a container.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct Azure {
     client: ContainerClient,
+    endpoint: String,
 }
 
 impl Azure {
@@ -55,9 +60,10 @@ impl Azure {
         let credentials = StorageCredentials::access_key(name.clone(), Secret::new(key));
         let uri = endpoint.trim_end_matches('/').to_owned();
         let client = ClientBuilder::with_location(CloudLocation::Custom { account: name, uri }, credentials)
+            .retry(RetryOptions::exponential(ExponentialRetryOptions::default().max_retries(RETRIES)))
             .transport(TransportOptions::new(Arc::new(Transport::new(Client::new(&http)?))))
             .container_client(container);
-        Ok(Self { client })
+        Ok(Self { client, endpoint })
     }
 
     /// Creates the container; one that is there already is left as it is.
@@ -68,7 +74,20 @@ impl Azure {
         if refusal.is_some_and(|refusal| refusal.status == CONFLICT) {
             return Ok(());
         }
-        Err(error.context(format!("create the container {}", self.client.container_name())))
+        Err(self.explain(error).context(format!("create the container {}", self.client.container_name())))
+    }
+
+    /// Adds where nobody answered, and the way out, to an error of the connection.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let http_error = error.chain().find_map(|cause| cause.downcast_ref::<HttpError>());
+        if http_error.is_none_or(|http_error| http_error.kind != HttpErrorKind::Connect) {
+            return error;
+        }
+        error.context(format!(
+            "nobody can be reached at {}; start Azurite there, as CONTRIBUTING.md shows under \"The writer\", or name \
+             the blob service with --endpoint",
+            self.endpoint
+        ))
     }
 }
 
@@ -129,6 +148,7 @@ async fn commit(blob: &BlobClient, growth: &Growth) -> anyhow::Result<()> {
 impl Sink for Azure {
     async fn commit(&self, growth: &Growth) -> anyhow::Result<()> {
         let blob = self.client.blob_client(&growth.name);
-        commit(&blob, growth).await.with_context(|| format!("write the blob {}", growth.name))
+        let committed = commit(&blob, growth).await;
+        committed.map_err(|error| self.explain(error).context(format!("write the blob {}", growth.name)))
     }
 }

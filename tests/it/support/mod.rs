@@ -6,6 +6,7 @@ pub(crate) mod convert;
 pub(crate) mod daemon;
 pub(crate) mod documents;
 pub(crate) mod examples;
+pub(crate) mod golden;
 pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod processes;
