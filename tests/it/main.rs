@@ -35,6 +35,7 @@ mod quarantine_replay;
 
 mod crash;
 mod crash_scenarios;
+mod daemon_metrics;
 mod damage;
 mod dates;
 mod e2e;
