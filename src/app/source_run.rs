@@ -1,7 +1,7 @@
 //! One source's life: finds its containers and runs a lane from each of them to each intake.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -45,13 +45,16 @@ pub(super) struct SourceRun<'a> {
     health: Arc<SourceHealth>,
 }
 
+/// How a lane ended, with its container and the place of its intake.
+type Ended = (String, usize, Result<LaneEnd, AppError>);
+
 /// What runs for a source.
 #[derive(Default)]
 struct Running<'a> {
-    /// The lanes, each with its container.
-    lanes: FuturesUnordered<LocalBoxFuture<'a, (String, Result<LaneEnd, AppError>)>>,
-    /// Containers with the number of their lanes that run or are done.
-    containers: BTreeMap<String, usize>,
+    /// The lanes.
+    lanes: FuturesUnordered<LocalBoxFuture<'a, Ended>>,
+    /// Containers with the places of the intakes whose lanes run or are done.
+    containers: BTreeMap<String, BTreeSet<usize>>,
     /// Containers that were found to be missing.
     lost: Vec<String>,
     /// Whether one of them had been there: its loss is news.
@@ -71,14 +74,14 @@ impl Running<'_> {
         loop {
             tokio::select! {
                 biased;
-                Some((container, end)) = self.lanes.next(), if !self.lanes.is_empty() => match end? {
+                Some((container, place, end)) = self.lanes.next(), if !self.lanes.is_empty() => match end? {
                     LaneEnd::Done => {}
                     LaneEnd::Blocked(obstacle) => {
                         self.blocked.get_or_insert(obstacle);
                     }
                     LaneEnd::ContainerMissing { was_there } => {
                         self.was_there |= was_there;
-                        self.lose(container);
+                        self.lose(container, place);
                     }
                 },
                 () = stopping.reading.cancelled(), if self.lanes.is_empty() => return Ok(None),
@@ -95,14 +98,17 @@ impl Running<'_> {
         self.lanes.is_empty() && !self.containers.is_empty()
     }
 
-    /// Notes that a lane's container is missing; with the last of its lanes it is lost.
-    fn lose(&mut self, container: String) {
-        if let Some(n_lanes) = self.containers.get_mut(&container) {
-            *n_lanes = n_lanes.saturating_sub(1);
-            if *n_lanes == 0 {
-                self.containers.remove(&container);
-                self.lost.push(container);
+    /// Notes that a lane's container is missing. The lane does not wait for the others of its container: one whose intake
+    /// is down finds it out only when that is well.
+    fn lose(&mut self, container: String, place: usize) {
+        if let Entry::Occupied(mut places) = self.containers.entry(container.clone()) {
+            places.get_mut().remove(&place);
+            if places.get().is_empty() {
+                places.remove();
             }
+        }
+        if !self.lost.contains(&container) {
+            self.lost.push(container);
         }
     }
 }
@@ -201,7 +207,7 @@ impl<'a> SourceRun<'a> {
         }
     }
 
-    /// Runs a container's lanes, if they do not run already.
+    /// Runs those of a container's lanes that do not run already.
     async fn open<'b>(
         &'b self,
         container: String,
@@ -209,14 +215,17 @@ impl<'a> SourceRun<'a> {
         stopping: &'b Stopping,
         running: &mut Running<'b>,
     ) -> Result<(), AppError> {
-        if running.containers.contains_key(&container) {
+        let places = running.containers.entry(container.clone()).or_default();
+        if places.len() == self.intakes.len() {
             return Ok(());
         }
-        for lane in self.lanes(&container, schedule.mode).await? {
-            let name = container.clone();
-            running.lanes.push(Box::pin(async move { (name, lane.run(schedule, stopping).await) }));
+        for (place, lane) in self.lanes(&container, schedule.mode).await?.into_iter().enumerate() {
+            if places.insert(place) {
+                let name = container.clone();
+                let run = async move { (name, place, lane.run(schedule, stopping).await) };
+                running.lanes.push(Box::pin(run));
+            }
         }
-        running.containers.insert(container, self.intakes.len());
         Ok(())
     }
 

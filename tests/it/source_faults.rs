@@ -83,6 +83,45 @@ async fn a_directory_that_does_not_exist() {
     assert_eq!((code, n_said(&log)), (Some(0), 2), "{log}");
 }
 
+/// *Scenario*: two intakes, one of which takes connections and never answers; the container goes and comes back with more
+/// in it; then the process is asked to stop.
+/// *Guarantees*: the intake that is well gets everything, before and after, and once; the process ends with 0.
+#[tokio::test]
+async fn a_container_that_goes_and_comes_back_beside_a_dead_intake() {
+    // The system takes connections for a listener, and nobody answers on them.
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = World::new("faults-returns", &[], &[]).await;
+    let folder = world.path("container");
+    let dead_intake = format!(
+        "[intakes.a_dead_one]\nprotocol = \"http\"\nurl = \"http://{}/\"\nevent_format = \"flow\"\n",
+        dead.local_addr().unwrap()
+    );
+    let source = format!("directory = {folder:?}");
+    world.configure(&[("sources", &source), ("tables", &dead_intake), ("limits", "drain = \"1s\"")]);
+    let write = |minutes: &str| {
+        world.write_directory("container", "ledger", &["--nics", "1", "--minutes", minutes]);
+    };
+    write("2");
+    let daemon = Daemon::start(&world);
+    let has_all = || world.received() == world.ledgers(&["ledger"]);
+    daemon.until("what it holds", has_all).await;
+    for minutes in ["3", "4"] {
+        fs::rename(&folder, world.path("elsewhere")).unwrap();
+        let n_said = daemon.log().matches("does not exist; waiting for it").count();
+        daemon
+            .until("that it is gone", || {
+                daemon.log().matches("does not exist; waiting for it").count() > n_said
+            })
+            .await;
+        fs::rename(world.path("elsewhere"), &folder).unwrap();
+        write(minutes);
+        daemon.until("what it holds now", has_all).await;
+    }
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(has_all(), "{log}");
+}
+
 /// *Scenario*: a wrong account key, with and without a configured container; then the right one.
 /// *Guarantees*: the pass ends with 69 and its last line says what is refused and what to look at; no secret and no
 /// signature is in the output; nothing is lost.
