@@ -24,18 +24,20 @@ fn start(world: &World) -> (Child, Receiver<String>) {
 /// Starts a collector and kills it at a random moment, counted from its first line on.
 pub(crate) fn kill_at_random(world: &World, random: &mut fastrand::Rng) {
     let (mut child, lines) = start(world);
-    lines.recv_timeout(Duration::from_secs(60)).unwrap();
+    let mut log = vec![lines.recv_timeout(Duration::from_secs(60)).unwrap()];
     let moment = Duration::from_millis(random.u64(0..400));
     let begun = Instant::now();
     // Log lines come all the time; the last look ends at the chosen moment, wherever the daemon is then.
     while let Some(left) = moment.checked_sub(begun.elapsed()) {
-        if lines.recv_timeout(left).is_err() {
-            break;
+        match lines.recv_timeout(left) {
+            Ok(line) => log.push(line),
+            Err(_) => break,
         }
     }
     child.kill().unwrap();
-    // It has not ended by itself before.
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    let status = child.wait().unwrap();
+    log.extend(lines);
+    assert_eq!(status.signal(), Some(9), "it has ended by itself before, {status}: {}", log.join("\n"));
 }
 
 /// An event that was received with its id, without it.

@@ -188,3 +188,34 @@ fn the_count_sees_what_others_change() {
     assert_eq!(store.drop_quarantined(&QuarantineFilter::default()).unwrap(), after);
     assert_eq!(store.quarantine_usage().unwrap(), QuarantineUsage::default());
 }
+
+/// Scenario: the process was killed while the file was being set up, and left a journal that must be rolled back.
+/// Guarantees: the next start does so, and what was stored before is there.
+#[test]
+fn a_file_that_was_left_half_done() {
+    let [seed, left] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let scope = Scope {
+        origin: Origin { account: "a".to_owned(), container: "c".to_owned() },
+        intake: "i".to_owned(),
+    };
+    let first_hour = FirstHour::At(Hour::from_number(400_000));
+    SqliteStore::open(seed.path()).unwrap().first_hour(&scope, first_hour).unwrap();
+    let file = seed.path().join("state.sqlite3");
+    let connection = Connection::open(&file).unwrap();
+    // With so small a cache, pages are written before the end of the transaction, and the journal before them.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA cache_size = 1; BEGIN;
+             CREATE TABLE filling (text TEXT) STRICT;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+             INSERT INTO filling SELECT hex(randomblob(100)) FROM n;",
+        )
+        .unwrap();
+    for name in ["state.sqlite3", "state.sqlite3-journal"] {
+        std::fs::copy(seed.path().join(name), left.path().join(name)).unwrap();
+    }
+    drop(connection);
+    let mut store = SqliteStore::open(left.path()).unwrap();
+    assert_eq!(store.first_hour(&scope, FirstHour::Beginning).unwrap(), first_hour);
+    assert!(!left.path().join("state.sqlite3-journal").exists());
+}

@@ -81,8 +81,13 @@ impl SqliteStore {
             schema::create(state_dir, &path)?;
         }
         let file = path.display().to_string();
-        // A file of a newer version, or not ours, must stay as it is: so it is looked at without write access first.
-        drop(connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
+        // A file of a newer version, or not ours, must stay as it is: so it is looked at without write access first. What
+        // a crash left half done while the file was set up has to be rolled back before anybody can look.
+        match connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            Ok(looked) => drop(looked),
+            Err(error) if is_half_done(&error) => {}
+            Err(error) => return Err(error),
+        }
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let failed = |error: rusqlite::Error| RowError::from(error).into_store_error(&file, "set up SQLite");
         let mode: String = connection
@@ -306,6 +311,13 @@ fn connect(path: &PathBuf, access: OpenFlags) -> Result<Connection, StoreError> 
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     schema::version(&connection, &file, schema::MIGRATIONS)?;
     Ok(connection)
+}
+
+/// Whether a journal is there that must be rolled back first.
+fn is_half_done(error: &StoreError) -> bool {
+    let StoreError::ReadOnly { source, .. } = error else { return false };
+    let error = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);
+    error.is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 fn is_there(path: &Path) -> Result<bool, StoreError> {
