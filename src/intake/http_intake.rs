@@ -1,8 +1,8 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{fmt, io::Write, ops::Range, sync::Arc, time::SystemTime};
+use std::{fmt, io::Write, ops::Range, time::SystemTime};
 
-use ::http::{self as http_types, HeaderValue, header::CONTENT_ENCODING};
+use ::http::{self as http_types, HeaderValue, StatusCode, header::CONTENT_ENCODING};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::{Compression as Level, write::GzEncoder};
@@ -10,7 +10,8 @@ use url::Url;
 
 use super::{
     Answer, Cause, Framing, Intake, Protocol, Verdict,
-    protocols::{RequestError, http_generic::HttpGeneric, sekoia::Sekoia},
+    protocols::RequestError,
+    rotation::{Rotation, SecretFile},
 };
 use crate::{
     batch::EncodedEvents,
@@ -40,6 +41,8 @@ pub struct Config {
     pub compression: Compression,
     /// How to connect.
     pub http: http::Config,
+    /// The files that secrets of `protocol` came from; they are read again when they change or a secret is refused.
+    pub secret_files: Vec<SecretFile>,
 }
 
 impl fmt::Debug for Config {
@@ -49,6 +52,7 @@ impl fmt::Debug for Config {
             .field("origin", &self.url.origin().ascii_serialization())
             .field("compression", &self.compression)
             .field("http", &self.http)
+            .field("secret_files", &self.secret_files)
             .finish_non_exhaustive()
     }
 }
@@ -70,7 +74,7 @@ pub enum ProtocolConfig {
         /// Credentials.
         auth: Auth,
         /// Statuses that mean "accepted".
-        success_codes: Vec<http_types::StatusCode>,
+        success_codes: Vec<StatusCode>,
     },
 }
 
@@ -144,7 +148,7 @@ pub enum IntakeSetupError {
 /// A receiving end over HTTPS: protocol, client and compression.
 #[derive(Debug)]
 pub struct HttpIntake {
-    protocol: Arc<dyn Protocol>,
+    rotation: Rotation,
     client: http::Client,
     compression: Compression,
     bytes_sent: Counter,
@@ -156,18 +160,10 @@ impl HttpIntake {
     /// # Errors
     /// [`IntakeSetupError`] where the client or the credentials cannot be used.
     pub fn new(config: Config) -> Result<Self, IntakeSetupError> {
-        let Config { protocol, url, compression, http } = config;
-        let client = http::Client::new(&http).map_err(IntakeSetupError::Client)?;
-        let protocol: Arc<dyn Protocol> = match protocol {
-            ProtocolConfig::Sekoia { intake_key } => {
-                Arc::new(Sekoia::new(&url, &intake_key).map_err(IntakeSetupError::Request)?)
-            }
-            ProtocolConfig::Http { framing, headers, auth, success_codes } => Arc::new(
-                HttpGeneric::new(&url, framing, &headers, &auth, &success_codes)
-                    .map_err(IntakeSetupError::Request)?,
-            ),
-        };
-        Ok(Self { protocol, client, compression, bytes_sent: Counter::default() })
+        let client = http::Client::new(&config.http).map_err(IntakeSetupError::Client)?;
+        let compression = config.compression;
+        let rotation = Rotation::new(config).map_err(IntakeSetupError::Request)?;
+        Ok(Self { rotation, client, compression, bytes_sent: Counter::default() })
     }
 
     /// Counts the bytes of request bodies, as they are sent.
@@ -177,9 +173,14 @@ impl HttpIntake {
         self
     }
 
-    async fn body(&self, events: &EncodedEvents, range: Range<usize>) -> Result<Vec<u8>, Verdict> {
+    async fn body(
+        &self,
+        protocol: &dyn Protocol,
+        events: &EncodedEvents,
+        range: Range<usize>,
+    ) -> Result<Vec<u8>, Verdict> {
         let ranges: Vec<_> = events.ranges().skip(range.start).take(range.len()).collect();
-        let body = self.protocol.assemble(&events.bytes, &ranges);
+        let body = protocol.assemble(&events.bytes, &ranges);
         if self.compression == Compression::None {
             return Ok(body);
         }
@@ -194,9 +195,14 @@ impl HttpIntake {
         compressed.map_err(|error| retry(format!("compress a request: {error}")))
     }
 
-    async fn exchange(&self, events: &EncodedEvents, range: Range<usize>) -> Result<Answer, Verdict> {
-        let body = self.body(events, range).await?;
-        let mut builder = self.protocol.request();
+    async fn exchange(
+        &self,
+        protocol: &dyn Protocol,
+        events: &EncodedEvents,
+        range: Range<usize>,
+    ) -> Result<Answer, Verdict> {
+        let body = self.body(protocol, events, range).await?;
+        let mut builder = protocol.request();
         if self.compression == Compression::Gzip {
             builder = builder.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -220,13 +226,22 @@ impl HttpIntake {
 #[async_trait]
 impl Intake for HttpIntake {
     fn framing(&self) -> &dyn Framing {
-        self.protocol.as_ref()
+        self.rotation.first()
     }
 
     async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
         let n_events = range.len();
-        match self.exchange(events, range).await {
-            Ok(answer) => self.protocol.classify(n_events, &answer, SystemTime::now()),
+        let mut protocol = self.rotation.current().await;
+        let mut result = self.exchange(protocol.as_ref(), events, range.clone()).await;
+        if let Ok(answer) = &result
+            && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && let Some(rotated) = self.rotation.read_again().await
+        {
+            protocol = rotated;
+            result = self.exchange(protocol.as_ref(), events, range).await;
+        }
+        match result {
+            Ok(answer) => protocol.classify(n_events, &answer, SystemTime::now()),
             Err(verdict) => verdict,
         }
     }

@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod http_intake;
 pub mod protocols;
+pub mod rotation;
 pub mod stdout;
 
 use std::{

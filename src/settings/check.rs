@@ -41,7 +41,7 @@ pub(super) fn check(
     }
     let mut intakes = Vec::new();
     for (name, intake) in schema.intakes {
-        intakes.extend(check_intake(name, intake, &mut report));
+        intakes.extend(check_intake(name, intake, files, &mut report));
     }
     refuse_same_containers(&sources, &mut report);
     let limits = check_limits(&schema.limits, &mut report);

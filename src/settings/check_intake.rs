@@ -1,6 +1,6 @@
 //! Checks an intake: where it is, how events are framed for it, and what authorises them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -15,7 +15,10 @@ use crate::{
     batch::BatchLimits,
     event::EventFormat,
     http,
-    intake::http_intake::{self, Auth, Compression, HttpFraming, ProtocolConfig},
+    intake::{
+        http_intake::{self, Auth, Compression, HttpFraming, ProtocolConfig},
+        rotation::{SecretFile, SecretPlace},
+    },
     model::Secret,
 };
 
@@ -45,7 +48,13 @@ const RESERVED_HEADERS: [&str; 11] = [
 ];
 
 /// Checks one intake; what is wrong goes into the report.
-pub(super) fn check_intake(name: String, intake: schema::Intake, report: &mut Report) -> Option<Intake> {
+/// `files` are those that secrets came from.
+pub(super) fn check_intake(
+    name: String,
+    intake: schema::Intake,
+    files: &BTreeMap<KeyPath, PathBuf>,
+    report: &mut Report,
+) -> Option<Intake> {
     let table = KeyPath::new(["intakes", &name]);
     let protocol = intake.protocol.clone().unwrap_or_default();
     let event_format = check_event_format(&table, &intake, &protocol, report);
@@ -60,7 +69,7 @@ pub(super) fn check_intake(name: String, intake: schema::Intake, report: &mut Re
     });
     let sink = match protocol.as_str() {
         "stdout" => Sink::Stdout,
-        _ => Sink::Http(check_http(&table, intake, &protocol, report)?),
+        _ => Sink::Http(check_http(&table, intake, &protocol, files, report)?),
     };
     Some(Intake { name, sink, event_format, batch, max_in_flight, requests_per_second })
 }
@@ -124,6 +133,7 @@ fn check_http(
     table: &KeyPath,
     intake: schema::Intake,
     protocol: &str,
+    files: &BTreeMap<KeyPath, PathBuf>,
     report: &mut Report,
 ) -> Option<http_intake::Config> {
     let url_key = table.child("url");
@@ -164,7 +174,19 @@ fn check_http(
             read_timeout: INTAKE_TIMEOUT,
             total_timeout: Some(INTAKE_TIMEOUT),
         },
+        secret_files: secret_files(table, files),
     })
+}
+
+/// The files that secrets of this intake came from.
+fn secret_files(table: &KeyPath, files: &BTreeMap<KeyPath, PathBuf>) -> Vec<SecretFile> {
+    let places =
+        [SecretPlace::IntakeKey, SecretPlace::Bearer, SecretPlace::Password, SecretPlace::HeaderValue];
+    let file = |place: SecretPlace| {
+        let key = place.key().split('.').fold(table.clone(), |path, segment| path.child(segment));
+        files.get(&key).map(|path| SecretFile { path: path.clone(), place })
+    };
+    places.into_iter().filter_map(file).collect()
 }
 
 fn check_intake_key(table: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {

@@ -11,6 +11,7 @@ use flowlogd::{
         Intake, Verdict,
         driver::{Driver, DriverConfig, Outcome, Unaccepted},
         http_intake::{Auth, Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
+        rotation::{SecretFile, SecretPlace},
     },
     model::{EventId, Reason, RecordKey, Secret, Span},
 };
@@ -51,6 +52,7 @@ fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig)
             read_timeout: minute,
             total_timeout: Some(minute),
         },
+        secret_files: Vec::new(),
     }
 }
 
@@ -312,4 +314,34 @@ fn debug_shows_no_secret() {
         let shown = format!("{settings:?} {:?}", HttpIntake::new(settings.clone()).unwrap());
         assert!(shown.contains("receiver.example") && !shown.contains(KEY), "{shown}");
     }
+}
+
+/// *Scenario*: the intake's key is rotated at the receiver and then in its file; the file is spoiled, and written again.
+/// *Guarantees*: an old key blocks until the file has the new one, which is used without a restart, at once after the
+/// refusal; a file that cannot be used changes nothing, and what it held before goes on.
+#[tokio::test]
+async fn keys_are_read_again_from_their_files() {
+    let receiver = Receiver::start(&["--intake-key", "the-new-one"]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("intake_key");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write(KEY);
+    let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
+    settings.secret_files = vec![SecretFile { path: path.clone(), place: SecretPlace::IntakeKey }];
+    let intake = HttpIntake::new(settings).unwrap();
+    let events = encode(&intake, &["1"]);
+    for unusable in [KEY, ""] {
+        write(unusable);
+        let reason = blocked(attempt(&intake, &events).await);
+        assert!(reason.contains("401") && reason.contains("`intake_key`"), "{reason}");
+    }
+    write("the-new-one\n");
+    for _request in 0..2 {
+        assert_eq!(attempt(&intake, &events).await, Verdict::Delivered);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(attempt(&intake, &events).await, Verdict::Delivered);
+    assert_eq!(receiver.ledger(), ["1", "1", "1"]);
+    // Two refusals, a third one with a request with the new key right after it, and no more.
+    assert_eq!(receiver.stop().0, "received 3 events, 6 requests, 3 of them accepted");
 }
