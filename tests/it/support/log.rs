@@ -2,12 +2,14 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    Layer, Registry, fmt,
+    Layer, Registry,
+    filter::dynamic_filter_fn,
+    fmt,
     layer::{Filter, SubscriberExt},
 };
 
@@ -36,8 +38,19 @@ impl Log {
     where
         F: Filter<Registry> + Send + Sync + 'static,
     {
+        keep_lines_wanted();
         let log = self.clone();
         let lines = fmt::layer().with_ansi(false).with_writer(move || log.clone());
         Registry::default().with(lines.with_filter(filter))
     }
+}
+
+/// Whether anybody wants a line is decided once for all threads: by one that logs to nobody perhaps, while another test
+/// waits for the line. A subscriber that is always there, and that never says no beforehand, keeps that open.
+fn keep_lines_wanted() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let nothing = fmt::layer().with_writer(io::sink).with_filter(dynamic_filter_fn(|_, _| false));
+        tracing::subscriber::set_global_default(Registry::default().with(nothing)).unwrap();
+    });
 }
