@@ -343,6 +343,7 @@ async fn list_hours(
     let mut n_failed_in_a_row = 0;
     for (hour, roots) in to_list {
         let mut works = Vec::with_capacity(roots.len());
+        let mut stop = None;
         for root in roots {
             let Some(sweep) = memory.roots.get(root) else { continue };
             let listing = match lister.list_hour(root, hour, &sweep.spellings).await {
@@ -350,13 +351,17 @@ async fn list_hours(
                 Err(ListingError::Storage(error)) if is_of_one_listing(&error) => {
                     n_failed_in_a_row += 1;
                     if n_failed_in_a_row >= FAILED_LISTINGS_IN_A_ROW {
-                        return Err(ListingError::Storage(error).into());
+                        stop = Some(ListingError::Storage(error));
+                        break;
                     }
                     warn!(root, %hour, error = %chain(&error), "an hour could not be listed; the others go on");
                     failed.get_or_insert(error);
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    stop = Some(error);
+                    break;
+                }
             };
             n_failed_in_a_row = 0;
             let (hour_found, found_works) =
@@ -366,7 +371,11 @@ async fn list_hours(
             }
             works.push(found_works);
         }
+        // Also where the next listing failed: they are taken, and this pass may go on.
         outlet.hand_over_in_turn(works).await?;
+        if let Some(error) = stop {
+            return Err(error.into());
+        }
     }
     failed.map_or(Ok(()), |error| Err(Stop::Failed(PassError::Storage(error))))
 }

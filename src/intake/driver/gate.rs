@@ -185,7 +185,10 @@ impl State {
             self.phase = Phase::Pausing { until: asked };
             return Reaction::Pauses(after);
         }
-        Reaction::Flows
+        match self.phase {
+            Phase::Pausing { until } => Reaction::Pauses(until.saturating_duration_since(now)),
+            Phase::Flowing { .. } | Phase::Probing => Reaction::Flows,
+        }
     }
 
     /// A request that was given up. A probe leaves its place to another.
@@ -371,7 +374,7 @@ mod tests {
         let entered = enter_all(&mut state, now);
         assert_eq!(entered.len(), 4);
         let reactions = [FAILED, FAILED, FAILED].map(|sign| state.leave(entered[0], sign, now, || 1.0));
-        assert_eq!(reactions, [Reaction::Flows, Reaction::Pauses(SECOND), Reaction::Flows]);
+        assert_eq!(reactions, [Reaction::Flows, Reaction::Pauses(SECOND), Reaction::Pauses(SECOND)]);
         let asked = Sign::Failed { after: Some(SECOND * 7), untrusted: false };
         assert_eq!(state.leave(entered[3], asked, now, || 1.0), Reaction::Pauses(SECOND * 7));
         assert_eq!(state.enter(now + SECOND), Entry::At(now + SECOND * 7));

@@ -223,10 +223,13 @@ impl Driver {
             self.tell(&step, reaction, attempt);
             match step {
                 Step::Done { in_doubt } => {
+                    let is_accepted = in_doubt.as_ref().is_none_or(|(accepted, _)| *accepted > 0);
                     if let Some((accepted, answer)) = in_doubt {
                         remaining.unaccepted(doubtful(&piece, accepted, &answer));
                     }
-                    remaining.accepted();
+                    if is_accepted {
+                        remaining.accepted();
+                    }
                 }
                 Step::Refuse { reason, answer } => remaining.unaccepted(refused(&piece, &reason, &answer)),
                 Step::Halve { .. } => remaining.halve(piece),
@@ -324,9 +327,23 @@ impl Driver {
             }
         };
         match step {
-            Step::Done { in_doubt: None } => self.standing.accepted(attempt, n_events, Request::Delivered),
+            Step::Done { in_doubt: None } => {
+                self.standing.count(Request::Delivered);
+                // A late answer does not open a gate that another one has closed.
+                if reaction == Reaction::Flows {
+                    self.standing.well(attempt, n_events);
+                }
+            }
             Step::Done { in_doubt: Some((accepted, (_, answer))) } => {
-                self.standing.accepted(attempt, n_events, Request::Doubtful);
+                self.standing.count(Request::Doubtful);
+                match reaction {
+                    Reaction::Flows => self.standing.well(attempt, n_events),
+                    Reaction::Pauses(_) => {}
+                    Reaction::Blocks(_) => {
+                        let reason = "the intake accepts only a part of more than half of the last events";
+                        self.standing.failed(reason, true);
+                    }
+                }
                 error!(
                     n_events,
                     accepted,
@@ -402,5 +419,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -88,9 +88,8 @@ impl Standing {
         }
     }
 
-    /// Something was accepted.
-    pub(super) fn accepted(&self, attempt: u64, n_events: usize, request: Request) {
-        self.count(request);
+    /// Something was accepted, and requests go on.
+    pub(super) fn well(&self, attempt: u64, n_events: usize) {
         if let Some(Failing { since, .. }) = self.failing.send_replace(None) {
             info!(
                 attempt,
@@ -159,7 +158,7 @@ mod tests {
         assert_eq!(four("wrong key"), [true, false, false, false]);
         assert_eq!(four("wrong url"), [true, false, false, false]);
         assert_eq!(standing.last_failure().as_deref(), Some("wrong url"));
-        standing.accepted(9, 1, Request::Delivered);
+        standing.well(9, 1);
         assert_eq!(standing.last_failure(), None);
         assert!(standing.failed("wrong url", true));
     }
