@@ -24,8 +24,8 @@ const DOORS: [(&str, &[&str]); 7] = [
     ("hyper", &["src/admin/"]),
 ];
 
-/// Places of `src` that start tasks, or the one thread that checks the state beside the start; and a test of workers.
-const SPAWNING: [&str; 3] = ["src/pipeline/", "src/store/sqlite/check.rs", "src/intake/driver/model.rs"];
+/// Places of `src` that start tasks, or the one thread that checks the state beside the start.
+const SPAWNING: [&str; 2] = ["src/pipeline/", "src/store/sqlite/check.rs"];
 
 /// Places of `src` that may hand blocking work to a thread: reading local files and rotated keys, writing stdout,
 /// compressing, opening the store.

@@ -9,16 +9,17 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{task::JoinSet, time::Instant};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
     checkpoint::{ContextHash, Position, Tracker},
-    event::Event,
     intake::{
-        Cause, Framing, Intake, Overhead, Verdict,
+        Cause, Framing, Intake, Verdict,
         driver::{Driver, DriverConfig, Outcome},
+        stdout::StdoutIntake,
     },
     model::{BlobName, Hour, HourlyBlob, Reason, Rejected, Span},
 };
@@ -99,21 +100,6 @@ struct World {
 struct Scripted {
     script: Arc<Script>,
     world: Mutex<World>,
-}
-
-impl Framing for Scripted {
-    fn overhead(&self) -> Overhead {
-        Overhead { fixed: 2, separator: 1 }
-    }
-    fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(event.body);
-    }
-    fn assemble(&self, events: &[u8], _ranges: &[Range<usize>]) -> Vec<u8> {
-        events.to_vec()
-    }
-    fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
-        encoded.to_vec()
-    }
 }
 
 /// A request under way; an abandoned one ends as well.
@@ -229,13 +215,13 @@ impl Scripted {
 #[async_trait]
 impl Intake for Scripted {
     fn framing(&self) -> &dyn Framing {
-        self
+        &StdoutIntake
     }
     async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
         let (under_way, delay) = self.start();
         let ids: Vec<usize> =
             events.ranges().skip(range.start).take(range.len()).map(|at| id(&events.bytes[at])).collect();
-        let body_bytes = self.overhead().body_length(range.len(), events.encoded_bytes(&range));
+        let body_bytes = self.framing().overhead().body_length(range.len(), events.encoded_bytes(&range));
         tokio::time::sleep(delay).await;
         let (taken, verdict) = self.answer(&ids, body_bytes);
         if matches!(verdict, Verdict::Retry { cause: Cause::Unanswered, .. }) {
@@ -276,7 +262,7 @@ fn blob(number: usize) -> HourlyBlob {
 fn batches(script: &Script, stored: &Stored, random: &mut fastrand::Rng) -> Vec<Batch> {
     let max_age = Duration::from_secs(1);
     let limits = BatchLimits { max_bytes: random.usize(20..300), max_events: random.usize(1..20), max_age };
-    let mut batcher = Batcher::new(limits, BodySize { fixed: 2, separator: 1 });
+    let mut batcher = Batcher::new(limits, BodySize { fixed: 1, separator: 1 });
     let mut left = Vec::new();
     for (number, (records, done)) in script.blobs.iter().zip(&stored.records).enumerate() {
         let of = |(index, ids): (usize, &Vec<usize>)| {
@@ -344,41 +330,32 @@ fn commit(batch: Batch, outcome: Outcome, tracker: &mut Tracker, stored: &mut St
 }
 
 /// Delivers until everything is done (`true`), or until `deadline`, where everything in flight is dropped.
-async fn life(
-    intake: &Arc<Scripted>,
-    stored: &mut Stored,
-    random: &mut fastrand::Rng,
-    lasts: Duration,
-) -> bool {
+async fn life(intake: &Scripted, stored: &mut Stored, random: &mut fastrand::Rng, lasts: Duration) -> bool {
     let script = &intake.script;
     intake.world.lock().unwrap().watch = Watch::default();
     let config = DriverConfig { max_in_flight: script.max_in_flight, ..DriverConfig::default() };
-    let driver = Arc::new(Driver::new(config, fastrand::Rng::with_seed(random.u64(..))));
+    let driver = Driver::new(config, fastrand::Rng::with_seed(random.u64(..)));
     let mut waiting = batches(script, stored, random).into_iter();
     let mut tracker = Tracker::default();
-    let mut in_flight = JoinSet::new();
+    let mut in_flight = FuturesUnordered::new();
     let deadline = Instant::now() + lasts;
     loop {
         while in_flight.len() < script.workers
             && let Some(batch) = waiting.next()
         {
-            let (driver, receiver) = (Arc::clone(&driver), Arc::clone(intake));
-            in_flight.spawn(async move {
+            let (driver, receiver) = (&driver, intake);
+            in_flight.push(async move {
                 let never = CancellationToken::new();
-                let outcome = driver.deliver(receiver.as_ref(), &batch.events, &never).await;
+                let outcome = driver.deliver(receiver, &batch.events, &never).await;
                 (batch, outcome)
             });
         }
         tokio::select! {
-            ended = in_flight.join_next() => match ended {
-                Some(Ok((batch, outcome))) => commit(batch, outcome, &mut tracker, stored, intake),
-                Some(Err(error)) => resume_unwind(error.into_panic()),
+            ended = in_flight.next() => match ended {
+                Some((batch, outcome)) => commit(batch, outcome, &mut tracker, stored, intake),
                 None => return true,
             },
-            () = tokio::time::sleep_until(deadline) => {
-                in_flight.shutdown().await;
-                return false;
-            }
+            () = tokio::time::sleep_until(deadline) => return false,
         }
     }
 }
@@ -393,7 +370,7 @@ async fn play(seed: u64) {
         accepted: vec![0; script.n_events],
         watch: Watch::default(),
     };
-    let intake = Arc::new(Scripted { script: Arc::clone(&script), world: Mutex::new(world) });
+    let intake = Scripted { script: Arc::clone(&script), world: Mutex::new(world) };
     let mut stored = Stored { records: vec![0; script.blobs.len()], quarantine: BTreeSet::new() };
     for _ in 0..script.restarts {
         let lasts = Duration::from_millis(random.u64(0..200_000));

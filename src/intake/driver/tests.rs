@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     batch::EventPlace,
-    event::Event,
-    intake::{Framing, Overhead},
+    intake::{Framing, stdout::StdoutIntake},
     model::Span,
 };
 
@@ -25,25 +24,10 @@ impl<Rule> fmt::Debug for Ruled<Rule> {
     }
 }
 
-impl<Rule: Send + Sync> Framing for Ruled<Rule> {
-    fn overhead(&self) -> Overhead {
-        Overhead { fixed: 0, separator: 0 }
-    }
-    fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(event.body);
-    }
-    fn assemble(&self, events: &[u8], _ranges: &[Range<usize>]) -> Vec<u8> {
-        events.to_vec()
-    }
-    fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {
-        encoded.to_vec()
-    }
-}
-
 #[async_trait]
 impl<Rule: Fn(&Range<usize>, usize) -> Verdict + Send + Sync> Intake for Ruled<Rule> {
     fn framing(&self) -> &dyn Framing {
-        self
+        &StdoutIntake
     }
     async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
         let mut requests = self.requests.lock().unwrap();
@@ -171,7 +155,7 @@ async fn the_deadline_ends_everything() {
     #[async_trait]
     impl Intake for Hanging {
         fn framing(&self) -> &dyn Framing {
-            &self.0
+            &StdoutIntake
         }
         async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
             self.0.requests.lock().unwrap().push((Instant::now(), range));

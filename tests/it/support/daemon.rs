@@ -105,6 +105,11 @@ pub(crate) fn peak_kibibytes(process_id: u32) -> u64 {
     measure(process_id, "status", "VmHWM:")
 }
 
+/// What a process holds of its program's file and of the libraries'.
+pub(crate) fn program_kibibytes(process_id: u32) -> u64 {
+    measure(process_id, "status", "RssFile:")
+}
+
 fn measure(process_id: u32, file: &str, name: &str) -> u64 {
     let figures = fs::read_to_string(format!("/proc/{process_id}/{file}")).unwrap();
     let line = figures.lines().find(|line| line.starts_with(name)).unwrap();
