@@ -204,6 +204,46 @@ async fn a_dead_intake_hides_nothing() {
     assert!(receiver.sorted_ledger() == expected, "the ledgers differ: {log}");
 }
 
+/// *Scenario*: while an intake takes nothing, a blob of one flow log is new, and the listing of the same hour of another
+/// flow log is denied for a while; then the intake is well.
+/// *Guarantees*: the new blob is delivered too, with everything else and once.
+#[tokio::test]
+async fn a_denied_listing_beside_a_dead_intake() {
+    // The system takes connections for a listener, and nobody answers on them.
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = dead.local_addr().unwrap();
+    let proxy = StorageProxy::start(azurite::shared().await);
+    let intake = format!("protocol = \"http\"\nurl = \"http://{address}/\"\nevent_format = \"flow\"");
+    let settings = [("sources", &*proxy.setting()), ("intakes", &intake)];
+    let world = World::new("room-denied", &[], &settings).await;
+    let mut writer = BlobWriter::create(azurite::shared().await, "room-denied").await;
+    let minutes = documents::minutes(1, 3);
+    let hour = open_hour();
+    let names = [blob(hour, 1), blob(hour, 2).replace("_X_L", "_Y_L"), blob(hour, 3)];
+    let put = async |writer: &mut BlobWriter, n: usize| {
+        writer.put(&names[n], &[&document(&[&minutes[n]])]).await;
+    };
+    put(&mut writer, 0).await;
+    put(&mut writer, 1).await;
+    let daemon = Daemon::start(&world);
+    daemon.says(&["listed again"], 1).await;
+    let prefix = format!("_Y_L/{}", hour.prefix()).replace('=', "%3D").replace('/', "%2F");
+    proxy.fail(&prefix, Fault::Denied);
+    put(&mut writer, 2).await;
+    daemon.says(&["could not list again"], 2).await;
+    proxy.heal();
+    daemon.says(&["listed again"], 1).await;
+
+    drop(dead);
+    let receiver = Receiver::start_plain(&["--listen", &address.to_string()]);
+    let expected = events(&minutes.iter().collect::<Vec<_>>());
+    daemon.until("everything", || receiver.sorted_ledger() == expected).await;
+    daemon.says(&["poll complete"], 2).await;
+    let (code, log) = daemon.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(receiver.sorted_ledger() == expected, "{log}");
+}
+
 /// *Scenario*: the storage server takes requests and never answers: for the names of the containers where none is
 /// configured, or for a range of a blob. The process is asked to stop.
 /// *Guarantees*: it ends with 0, within a second after the drain deadline at the latest.
