@@ -88,6 +88,8 @@ pub struct Run {
     pub to: Option<Position>,
     /// What the reader could not turn into events.
     pub rejected: Vec<Rejected>,
+    /// Whether the blob was found rewritten, and reading began anew with this run.
+    pub started_over: bool,
     /// Whether this is the last run of this reading of the blob.
     pub last: bool,
 }
@@ -200,6 +202,7 @@ impl Batcher {
         let delta = self.delta_of(&run.blob, run.from.as_ref(), now);
         if let Some(delta) = self.open.deltas.get_mut(delta) {
             delta.to = run.to;
+            delta.started_over |= run.started_over;
             delta.last = run.last;
             let rejected_bytes = run.rejected.iter().map(Rejected::bytes_in_memory).sum();
             self.open.rejected_bytes = self.open.rejected_bytes.saturating_add(rejected_bytes);
@@ -257,6 +260,7 @@ impl Batcher {
             from: from.cloned(),
             to: from.cloned(),
             rejected: Vec::new(),
+            started_over: false,
             last: false,
         });
         *sequence = sequence.saturating_add(1);
@@ -301,7 +305,15 @@ mod tests {
             let to = from + lengths.iter().sum::<usize>();
             positions.insert(*number, to);
             let (from, to) = (position(from), position(to));
-            Run { blob: blob(*number), events, from, to, rejected: Vec::new(), last: false }
+            Run {
+                blob: blob(*number),
+                events,
+                from,
+                to,
+                rejected: Vec::new(),
+                started_over: false,
+                last: false,
+            }
         };
         plan.iter().map(build).collect()
     }

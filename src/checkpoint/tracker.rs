@@ -22,6 +22,8 @@ pub struct Delta {
     pub to: Option<Position>,
     /// What the step leaves behind: it enters the quarantine in the transaction that moves the position.
     pub rejected: Vec<Rejected>,
+    /// Whether the blob was found rewritten in this step, and reading began anew.
+    pub started_over: bool,
     /// Whether this reading of the blob ends with the step: the next step is number 0 of another reading.
     pub last: bool,
 }
@@ -62,6 +64,8 @@ pub struct Advance {
     pub to: Option<Position>,
     /// What the steps leave behind, in reading order.
     pub rejected: Vec<Rejected>,
+    /// Whether the blob was found rewritten in one of the steps.
+    pub started_over: bool,
     /// Whether the reading ends here.
     pub last: bool,
 }
@@ -96,12 +100,13 @@ impl Tracker {
             chain.waiting.insert(delta.sequence, delta);
             return Ok(None);
         }
-        let Delta { blob, from, to, rejected, last, .. } = delta;
-        let mut advance = Advance { blob, from, to, rejected, last };
+        let Delta { blob, from, to, rejected, started_over, last, .. } = delta;
+        let mut advance = Advance { blob, from, to, rejected, started_over, last };
         chain.next = chain.next.saturating_add(1);
         while let Some(step) = chain.waiting.remove(&chain.next) {
             advance.to = step.to;
             advance.last = step.last;
+            advance.started_over |= step.started_over;
             advance.rejected.extend(step.rejected);
             chain.next = chain.next.saturating_add(1);
         }
@@ -189,6 +194,7 @@ mod tests {
             from: position(from),
             to: position(to),
             rejected: Vec::new(),
+            started_over: false,
             last: false,
         }
     }

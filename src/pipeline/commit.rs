@@ -191,7 +191,8 @@ impl Committer<'_> {
             }
             commit.rejected.extend(advance.rejected.into_iter().map(|rejected| (blob.clone(), rejected)));
             if let (from, Some(to)) = (advance.from, advance.to) {
-                commit.positions.push(PositionChange { blob, from, to });
+                let started_over = advance.started_over;
+                commit.positions.push(PositionChange { blob, from, to, started_over });
             }
         }
         self.changed.sort_unstable();
@@ -306,6 +307,7 @@ fn merge(advances: &mut BTreeMap<HourlyBlob, Advance>, advance: Advance) {
     match advances.get_mut(&advance.blob) {
         Some(earlier) => {
             earlier.to = advance.to;
+            earlier.started_over |= advance.started_over;
             earlier.last |= advance.last;
             earlier.rejected.extend(advance.rejected);
         }

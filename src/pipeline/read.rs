@@ -220,6 +220,7 @@ impl Reader {
         self.counted_to = 0;
         self.send(false).await?;
         self.pending.to = Some(Position { offset: None, seen: None });
+        self.pending.started_over = true;
         Ok(())
     }
 
@@ -432,12 +433,15 @@ impl Reader {
         let to = self.pending.to.clone();
         let pending = std::mem::replace(&mut self.pending, Pending::at(to.clone()));
         let from = std::mem::replace(&mut self.chain, to.clone());
-        let unchanged = pending.events.is_empty() && pending.rejected.is_empty() && from == to;
+        let started_over = pending.started_over;
+        let unchanged =
+            pending.events.is_empty() && pending.rejected.is_empty() && from == to && !started_over;
         if unchanged && !last {
             return Ok(());
         }
         let blob = self.work.blob.clone();
-        let run = Run { blob, events: pending.events, from, to, rejected: pending.rejected, last };
+        let Pending { events, rejected, .. } = pending;
+        let run = Run { blob, events, from, to, rejected, started_over, last };
         self.runs.send(Handed::Run(Box::new(run), share)).await.map_err(|_| ReadOutcome::Stopped)
     }
 

@@ -68,11 +68,19 @@ pub(super) struct Pending {
     pub(super) rejected_bytes: usize,
     /// The position once all of it is acknowledged.
     pub(super) to: Option<Position>,
+    /// Whether reading began anew with it.
+    pub(super) started_over: bool,
 }
 
 impl Pending {
     pub(super) fn at(position: Option<Position>) -> Self {
-        Self { events: EncodedEvents::default(), rejected: Vec::new(), rejected_bytes: 0, to: position }
+        Self {
+            events: EncodedEvents::default(),
+            rejected: Vec::new(),
+            rejected_bytes: 0,
+            to: position,
+            started_over: false,
+        }
     }
 
     pub(super) fn reject(&mut self, rejected: impl IntoIterator<Item = Rejected>) {

@@ -169,6 +169,8 @@ pub struct PositionChange {
     pub from: Option<Position>,
     /// What is stored from now on.
     pub to: Position,
+    /// Whether the blob was rewritten between: what lay behind `from` was not read, and is in no blob any more.
+    pub started_over: bool,
 }
 
 impl PositionChange {
@@ -178,7 +180,8 @@ impl PositionChange {
     pub fn read_rest(&self) -> Option<u64> {
         let from = self.from.as_ref()?;
         let had_rest = from.seen.as_ref().is_some_and(|seen| seen.tail != TailState::Clean);
-        (had_rest && self.to.bytes() > from.bytes()).then(|| from.bytes().unwrap_or_default())
+        let is_read = !self.started_over && self.to.bytes() > from.bytes();
+        (had_rest && is_read).then(|| from.bytes().unwrap_or_default())
     }
 }
 

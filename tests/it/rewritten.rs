@@ -1,13 +1,15 @@
 //! Blobs that are not only appended to: Azure does not do that, people and tools do.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::SystemTime};
 
+use flowlogd::model::Hour;
 use serde_json::Value;
 
 use crate::support::{
     azurite,
     blob_writer::BlobWriter,
-    documents::{self, Minute, document, events},
+    documents::{self, HEAD, Minute, document, events},
+    storage_proxy::StorageProxy,
     world::World,
 };
 
@@ -102,6 +104,48 @@ async fn a_blob_that_is_shortened() {
     assert!(!log.contains(SAID), "{log}");
     let n_ids = [a, b, x, y].map(|minute| minute.events.len()).iter().sum();
     blob.check(&[a, b, a, x, y], n_ids);
+}
+
+/// *Scenario*: the last record of a sealed hour's blob has no end, so it is in the quarantine; then the blob is replaced
+/// by a longer one with other content.
+/// *Guarantees*: what is new is delivered; what was kept of the old content stays, for it is in no blob any more.
+#[tokio::test]
+async fn what_was_kept_of_old_content_stays() {
+    let proxy = StorageProxy::start(azurite::shared().await);
+    proxy.set_hours_ahead(2);
+    let settings = format!("seal_after = \"1h\"\nrevisit = \"8h\"\n{}", proxy.setting());
+    let world = World::new("rewritten-rest", &[], &[("sources", &settings)]).await;
+    let mut writer = BlobWriter::create(azurite::shared().await, "rewritten-rest").await;
+    let (ours, others) = (documents::minutes(1, 1), documents::minutes(2, 3));
+    let hour = Hour::from_number(Hour::containing(SystemTime::now().into()).number() - 2);
+    let name = format!(
+        "flowLogResourceID=/S_RG/NETWORKWATCHER_X_L/{}m=00/macAddress=0022482F8D3A/PT1H.json",
+        hour.prefix()
+    );
+    writer.put(&name, &[&[HEAD, &ours[0].records, b",{\"time\":"].concat()]).await;
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    let kept = || {
+        let output = world.collector(&["quarantine", "list"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = kept();
+    assert!(before.contains("incomplete_record"), "{before}");
+
+    let new: Vec<&Minute> = others.iter().collect();
+    writer.put(&name, &[&document(&new)]).await;
+    let mut n_passes = 0;
+    let mut said = false;
+    while !said {
+        n_passes += 1;
+        assert!(n_passes <= 24, "it was not looked at again");
+        proxy.set_minutes_ahead(120 + n_passes);
+        let (code, _, stderr) = world.once();
+        assert_eq!(code, 0, "{stderr}");
+        said = stderr.contains(SAID);
+    }
+    assert_eq!(world.received(), events(&[&[&ours[0]], new.as_slice()].concat()));
+    assert_eq!(kept(), before);
 }
 
 /// The same minute, of the same length, with another source port in its last tuple; and how many events the record has

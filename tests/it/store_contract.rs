@@ -61,7 +61,7 @@ fn nothing(of: &Scope) -> Commit {
 }
 
 fn moved(blob: &HourlyBlob, from: Option<Position>, to: Position) -> PositionChange {
-    PositionChange { blob: blob.clone(), from, to }
+    PositionChange { blob: blob.clone(), from, to, started_over: false }
 }
 
 /// What a store holds of a scope, and its quarantine in the order of blob, offset and ordinal.

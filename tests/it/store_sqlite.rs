@@ -43,7 +43,7 @@ fn commit_of(positions: Vec<PositionChange>) -> Commit {
 }
 
 fn new(blob: HourlyBlob, to: Position) -> PositionChange {
-    PositionChange { blob, from: None, to }
+    PositionChange { blob, from: None, to, started_over: false }
 }
 
 /// *Scenario*: the positions of ten thousand blobs, committed hour by hour as they come.

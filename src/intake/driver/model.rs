@@ -288,7 +288,8 @@ fn batches(script: &Script, stored: &Stored, random: &mut fastrand::Rng) -> Vec<
             *done += usize::from(ends_record);
         }
         let (to, last) = (position(*done), events.is_empty());
-        let run = Run { blob: blob(*number), events: encoded, from, to, rejected: Vec::new(), last };
+        let blob = blob(*number);
+        let run = Run { blob, events: encoded, from, to, rejected: Vec::new(), started_over: false, last };
         batches.extend(batcher.push(run, std::time::Instant::now()));
         if last {
             left.remove(turn);
