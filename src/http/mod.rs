@@ -4,17 +4,19 @@
 //! from the environment, and never puts a URL into an error: URLs can carry secrets.
 
 mod error;
+mod identity;
 mod proxy;
 mod roots;
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use ::http::{HeaderMap, Request, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, TryStreamExt};
-use rustls::crypto::ring;
+use rustls::{crypto::ring, sign::SingleCertAndKey};
 
 pub use error::{HttpError, HttpErrorKind, SetupError};
+pub use identity::{Identity, NotAnIdentity};
 pub use proxy::{NotAProxy, Proxy};
 
 /// An idle connection is closed before the usual servers and balancers close it: a request that is sent into a
@@ -29,6 +31,8 @@ const USER_AGENT: &str = concat!("flowlogd/", env!("CARGO_PKG_VERSION"));
 pub struct Config {
     /// PEM certificates to trust in addition to the system's.
     pub extra_roots_pem: Option<Vec<u8>>,
+    /// What is shown to servers that ask for a client certificate.
+    pub identity: Option<Identity>,
     /// The proxy that every request goes through; `None`: straight to the server, whatever the environment says.
     pub proxy: Option<Proxy>,
     /// Longest time to connect, TLS included.
@@ -53,11 +57,16 @@ impl Client {
     /// [`SetupError`] where the additional roots cannot be used. A system without roots is no error.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let roots = roots::load(config.extra_roots_pem.as_deref())?;
-        let mut tls = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
+        let tls = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(SetupError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut tls = match &config.identity {
+            Some(identity) => {
+                tls.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())))
+            }
+            None => tls.with_no_client_auth(),
+        };
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
 
         let mut builder = reqwest::Client::builder()
@@ -146,6 +155,7 @@ mod tests {
         let ten_seconds = Duration::from_secs(10);
         Client::new(&Config {
             extra_roots_pem: None,
+            identity: None,
             proxy: None,
             connect_timeout: ten_seconds,
             read_timeout: ten_seconds,

@@ -1,6 +1,6 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{fmt, io::Write, ops::Range, time::SystemTime};
+use std::{fmt, io::Write, ops::Range, sync::Arc, time::SystemTime};
 
 use ::http::{self as http_types, HeaderValue, StatusCode, header::CONTENT_ENCODING};
 use async_trait::async_trait;
@@ -10,8 +10,10 @@ use url::Url;
 
 use super::{
     Answer, Cause, Framing, Intake, Protocol, Verdict,
+    auth::{Auth, Credentials},
+    oauth::Denied,
     protocols::RequestError,
-    rotation::{Rotation, SecretFile},
+    rotation::{Connection, Rotation, WatchedFile},
 };
 use crate::{
     batch::EncodedEvents,
@@ -37,12 +39,14 @@ pub struct Config {
     pub protocol: ProtocolConfig,
     /// Base URL (sekoia) or full URL (http). Checked: https, or plain http where it is allowed.
     pub url: Url,
+    /// What authorises requests, where the protocol does not do it itself.
+    pub auth: Auth,
     /// Compression of bodies.
     pub compression: Compression,
     /// How to connect.
     pub http: http::Config,
-    /// The files that secrets of `protocol` came from; they are read again when they change or a secret is refused.
-    pub secret_files: Vec<SecretFile>,
+    /// The files that secrets and certificates came from; they are read again when they change or a secret is refused.
+    pub files: Vec<WatchedFile>,
 }
 
 impl fmt::Debug for Config {
@@ -50,9 +54,10 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("protocol", &self.protocol)
             .field("origin", &self.url.origin().ascii_serialization())
+            .field("auth", &self.auth)
             .field("compression", &self.compression)
             .field("http", &self.http)
-            .field("secret_files", &self.secret_files)
+            .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }
@@ -71,8 +76,6 @@ pub enum ProtocolConfig {
         framing: HttpFraming,
         /// Headers to add, checked.
         headers: http_types::HeaderMap,
-        /// Credentials.
-        auth: Auth,
         /// Statuses that mean "accepted".
         success_codes: Vec<StatusCode>,
     },
@@ -82,11 +85,10 @@ impl fmt::Debug for ProtocolConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sekoia { intake_key } => f.debug_struct("Sekoia").field("intake_key", intake_key).finish(),
-            Self::Http { framing, headers, auth, success_codes } => f
+            Self::Http { framing, headers, success_codes } => f
                 .debug_struct("Http")
                 .field("framing", framing)
                 .field("headers", &headers.keys().collect::<Vec<_>>())
-                .field("auth", auth)
                 .field("success_codes", success_codes)
                 .finish(),
         }
@@ -100,29 +102,6 @@ pub enum HttpFraming {
     Ndjson,
     /// `[event,event]`, `application/json`.
     JsonArray,
-}
-
-/// Credentials of a generic receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Auth {
-    /// None.
-    None,
-    /// `Authorization: Bearer`.
-    Bearer(Secret),
-    /// `Authorization: Basic`.
-    Basic {
-        /// User name.
-        username: String,
-        /// Password.
-        password: Secret,
-    },
-    /// A header of its own.
-    Header {
-        /// Header name.
-        name: http_types::HeaderName,
-        /// Its value.
-        value: Secret,
-    },
 }
 
 /// Compression of request bodies.
@@ -149,9 +128,16 @@ pub enum IntakeSetupError {
 #[derive(Debug)]
 pub struct HttpIntake {
     rotation: Rotation,
-    client: http::Client,
     compression: Compression,
     bytes_sent: Counter,
+}
+
+/// How a request ended that was not answered.
+enum Failed {
+    /// There were no credentials to send it with.
+    Denied(Denied),
+    /// Anything else.
+    Unanswered(Verdict),
 }
 
 impl HttpIntake {
@@ -160,10 +146,8 @@ impl HttpIntake {
     /// # Errors
     /// [`IntakeSetupError`] where the client or the credentials cannot be used.
     pub fn new(config: Config) -> Result<Self, IntakeSetupError> {
-        let client = http::Client::new(&config.http).map_err(IntakeSetupError::Client)?;
         let compression = config.compression;
-        let rotation = Rotation::new(config).map_err(IntakeSetupError::Request)?;
-        Ok(Self { rotation, client, compression, bytes_sent: Counter::default() })
+        Ok(Self { rotation: Rotation::new(config)?, compression, bytes_sent: Counter::default() })
     }
 
     /// Counts the bytes of request bodies, as they are sent.
@@ -197,20 +181,26 @@ impl HttpIntake {
 
     async fn exchange(
         &self,
-        protocol: &dyn Protocol,
+        connection: &Connection,
         events: &EncodedEvents,
         range: Range<usize>,
-    ) -> Result<Answer, Verdict> {
-        let body = self.body(protocol, events, range).await?;
+    ) -> Result<(Answer, Credentials), Failed> {
+        let Connection { protocol, authorizer, client } = connection;
+        let credentials = authorizer.credentials(client).await.map_err(Failed::Denied)?;
+        let body = self.body(protocol.as_ref(), events, range).await.map_err(Failed::Unanswered)?;
         let mut builder = protocol.request();
+        if let Some((headers, (name, value))) = builder.headers_mut().zip(credentials.header.clone()) {
+            headers.insert(name, value);
+        }
         if self.compression == Compression::Gzip {
             builder = builder.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         self.bytes_sent.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let request = builder.body(Bytes::from(body)).map_err(|error| Verdict::Blocked {
-            reason: format!("the request cannot be made: {error}; check `url` and `headers`"),
+        let request = builder.body(Bytes::from(body)).map_err(|error| {
+            let reason = format!("the request cannot be made: {error}; check `url` and `headers`");
+            Failed::Unanswered(Verdict::Blocked { reason })
         })?;
-        let response = self.client.send(request).await.map_err(|error| unanswered(&error))?;
+        let response = client.send(request).await.map_err(|error| unanswered(&error))?;
         let (status, headers) = (response.status, response.headers.clone());
         let body = match response.bytes(ANSWER_BYTES).await {
             Ok(body) => body,
@@ -219,30 +209,53 @@ impl HttpIntake {
             Err(error) if error.kind == HttpErrorKind::TooLarge => Bytes::new(),
             Err(error) => return Err(unanswered(&error)),
         };
-        Ok(Answer { status, headers, body })
+        let redaction = credentials.redaction.clone();
+        Ok((Answer { status, headers, body, redaction }, credentials))
+    }
+
+    /// What another try is made with, where what came of the first one is a matter of credentials and there may be others
+    /// by now: in a file, or at the token endpoint.
+    async fn renewed(
+        &self,
+        connection: &Arc<Connection>,
+        result: &Result<(Answer, Credentials), Failed>,
+    ) -> Option<Arc<Connection>> {
+        match result {
+            Ok((answer, credentials)) => match answer.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    if let Some(rotated) = self.rotation.read_again().await {
+                        return Some(rotated);
+                    }
+                    let is_expired = answer.status == StatusCode::UNAUTHORIZED
+                        && connection.authorizer.refused(credentials);
+                    is_expired.then(|| Arc::clone(connection))
+                }
+                _ => None,
+            },
+            Err(Failed::Denied(denied)) if denied.is_refused => self.rotation.read_again().await,
+            Err(_) => None,
+        }
     }
 }
 
 #[async_trait]
 impl Intake for HttpIntake {
     fn framing(&self) -> &dyn Framing {
-        self.rotation.first()
+        self.rotation.framing()
     }
 
     async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
         let n_events = range.len();
-        let mut protocol = self.rotation.current().await;
-        let mut result = self.exchange(protocol.as_ref(), events, range.clone()).await;
-        if let Ok(answer) = &result
-            && matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-            && let Some(rotated) = self.rotation.read_again().await
-        {
-            protocol = rotated;
-            result = self.exchange(protocol.as_ref(), events, range).await;
+        let mut connection = self.rotation.current().await;
+        let mut result = self.exchange(&connection, events, range.clone()).await;
+        if let Some(renewed) = self.renewed(&connection, &result).await {
+            connection = renewed;
+            result = self.exchange(&connection, events, range).await;
         }
         match result {
-            Ok(answer) => protocol.classify(n_events, &answer, SystemTime::now()),
-            Err(verdict) => verdict,
+            Ok((answer, _)) => connection.protocol.classify(n_events, &answer, SystemTime::now()),
+            Err(Failed::Denied(denied)) => denied.into_verdict(),
+            Err(Failed::Unanswered(verdict)) => verdict,
         }
     }
 }
@@ -251,19 +264,9 @@ fn retry(reason: String) -> Verdict {
     Verdict::Retry { after: None, reason, cause: Cause::Unanswered }
 }
 
-/// Without a whole answer nobody knows whether the events were accepted: they are sent again, with the same ids.
-fn unanswered(error: &HttpError) -> Verdict {
-    let cause = match error.kind {
-        HttpErrorKind::Reset => Cause::Reset,
-        HttpErrorKind::Certificate => Cause::Untrusted,
-        HttpErrorKind::Connect
-        | HttpErrorKind::Proxy
-        | HttpErrorKind::Timeout
-        | HttpErrorKind::Closed
-        | HttpErrorKind::TooLarge
-        | HttpErrorKind::Other => Cause::Unanswered,
-    };
-    Verdict::Retry { after: None, reason: chain(error).to_string(), cause }
+fn unanswered(error: &HttpError) -> Failed {
+    let reason = chain(error).to_string();
+    Failed::Unanswered(Verdict::Retry { after: None, reason, cause: Cause::of(error.kind) })
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {

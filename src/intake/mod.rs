@@ -1,8 +1,12 @@
 //! F4: the intake port: how events are framed for a receiving end, sent, and how its answer is judged.
 
+mod answer;
+pub mod auth;
 pub mod driver;
 pub mod http_intake;
+pub mod oauth;
 pub mod protocols;
+pub mod redaction;
 pub mod rotation;
 pub mod stdout;
 
@@ -12,10 +16,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::{batch::EncodedEvents, event::Event, http::HttpErrorKind, model::Secret};
 use async_trait::async_trait;
-use http::{HeaderMap, StatusCode};
 
-use crate::{batch::EncodedEvents, event::Event};
+pub use answer::Answer;
 
 /// How events are laid out in a request body. Pure.
 pub trait Framing: Send + Sync + fmt::Debug {
@@ -54,22 +58,14 @@ impl Overhead {
 /// A protocol over HTTPS: framing, the request around the body, and the judgement of the answer. Pure, so that every
 /// row of its table is a test.
 pub trait Protocol: Framing {
-    /// Method, URL and headers of a request; the body and what concerns it (length, encoding) come on top.
+    /// Method, URL and headers of a request; credentials, the body and what concerns it (length, encoding) come on top.
     fn request(&self) -> http::request::Builder;
+
+    /// What its requests carry that must not be quoted from an answer.
+    fn secrets(&self) -> Vec<Secret>;
 
     /// Judges an answer to `n_events` events that came at `now`.
     fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict;
-}
-
-/// What an intake answered, read to its end (or to the cap).
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Body.
-    pub body: bytes::Bytes,
 }
 
 /// What one attempt came to.
@@ -130,6 +126,23 @@ pub enum Cause {
     Reset,
     /// The certificate is not trusted, or not for this name: again and again, it is a matter of the settings.
     Untrusted,
+}
+
+impl Cause {
+    /// Of a request without a whole answer. Nobody knows whether its events were accepted: they are sent again, with the
+    /// same ids.
+    fn of(error: HttpErrorKind) -> Self {
+        match error {
+            HttpErrorKind::Reset => Self::Reset,
+            HttpErrorKind::Certificate => Self::Untrusted,
+            HttpErrorKind::Connect
+            | HttpErrorKind::Proxy
+            | HttpErrorKind::Timeout
+            | HttpErrorKind::Closed
+            | HttpErrorKind::TooLarge
+            | HttpErrorKind::Other => Self::Unanswered,
+        }
+    }
 }
 
 /// A receiving end.

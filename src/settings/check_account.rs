@@ -84,6 +84,7 @@ pub(super) fn check_account(
         endpoint: endpoint?,
         http: http::Config {
             extra_roots_pem,
+            identity: None,
             proxy,
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: STORAGE_READ_TIMEOUT,

@@ -1,12 +1,17 @@
 //! Checks an intake: where it is, how events are framed for it, and what authorises them.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderMap, StatusCode};
 
 use super::{
     Intake, Sink,
     check::{CONNECT_TIMEOUT, check_proxy, check_range, check_roots, check_url, require_positive},
+    check_auth::{check_auth, check_header_name, header_value},
     error::Report,
     key_path::KeyPath,
     schema::{self, HeaderText},
@@ -16,10 +21,12 @@ use crate::{
     event::EventFormat,
     http,
     intake::{
-        http_intake::{self, Auth, Compression, HttpFraming, ProtocolConfig},
-        rotation::{SecretFile, SecretPlace},
+        auth::Auth,
+        http_intake::{self, Compression, HttpFraming, ProtocolConfig},
+        rotation::{FilePlace, WatchedFile},
     },
     model::Secret,
+    telemetry::chain,
 };
 
 /// An intake that has not answered for a minute is tried again: the events are still in the blob.
@@ -32,21 +39,6 @@ const MOST_IN_FLIGHT: u64 = 64;
 const MOST_REQUESTS_PER_SECOND: u64 = 1_000_000;
 /// As many events as a batch can hold at all.
 const MOST_EVENTS: u64 = 1_000_000;
-/// Headers that the client sets itself; two of one would change how the body is read.
-const RESERVED_HEADERS: [&str; 11] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-
 /// Checks one intake; what is wrong goes into the report.
 /// `files` are those that secrets came from.
 pub(super) fn check_intake(
@@ -145,7 +137,38 @@ fn check_http(
             None
         }
     };
+    let auth_table = table.child("auth");
+    let may_use_http = intake.allow_http.unwrap_or_default();
+    let auth = match intake.auth {
+        Some(auth) => check_auth(&auth_table, auth, may_use_http, report),
+        None => Some(Auth::None),
+    };
+    let mut watched = secret_files(table, files);
+    let mut watch = |path: &Path, place| watched.push(WatchedFile { path: path.to_owned(), place });
+    if let Some(path) = &intake.ca_file {
+        watch(path, FilePlace::Roots);
+    }
     let extra_roots_pem = intake.ca_file.and_then(|path| check_roots(&table.child("ca_file"), path, report));
+    let identity = match (intake.client_cert_file, intake.client_key_file) {
+        (Some(certificate), Some(key)) => {
+            watch(&certificate, FilePlace::ClientCertificate);
+            watch(&key, FilePlace::ClientKey);
+            check_identity(table, &certificate, &key, report)
+        }
+        (None, None) => None,
+        (certificate, _) => {
+            let (given, missing) = match certificate {
+                Some(_) => ("client_cert_file", "client_key_file"),
+                None => ("client_key_file", "client_cert_file"),
+            };
+            report.reject(
+                &table.child(missing),
+                format!("is missing beside {given}"),
+                "name both, or neither",
+            );
+            None
+        }
+    };
     let proxy = intake.proxy.and_then(|text| check_proxy(&table.child("proxy"), &text, report));
     let protocol_config = if is_generic {
         let framing = match intake.framing {
@@ -153,40 +176,75 @@ fn check_http(
             Some(schema::Framing::Ndjson) | None => HttpFraming::Ndjson,
         };
         let headers = check_headers(&table.child("headers"), &intake.headers, report);
-        let auth =
-            intake.auth.map_or(Some(Auth::None), |auth| check_auth(&table.child("auth"), auth, report));
         let success_codes = check_success_codes(&table.child("success_codes"), intake.success_codes, report);
-        ProtocolConfig::Http { framing, headers, auth: auth?, success_codes }
+        ProtocolConfig::Http { framing, headers, success_codes }
     } else {
         ProtocolConfig::Sekoia { intake_key: check_intake_key(table, intake.intake_key, report)? }
     };
     Some(http_intake::Config {
         protocol: protocol_config,
         url: url?,
+        auth: auth?,
         compression: match intake.compression {
             Some(schema::Compression::None) => Compression::None,
             Some(schema::Compression::Gzip) | None => Compression::Gzip,
         },
         http: http::Config {
             extra_roots_pem,
+            identity,
             proxy,
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: INTAKE_TIMEOUT,
             total_timeout: Some(INTAKE_TIMEOUT),
         },
-        secret_files: secret_files(table, files),
+        files: watched,
     })
 }
 
 /// The files that secrets of this intake came from.
-fn secret_files(table: &KeyPath, files: &BTreeMap<KeyPath, PathBuf>) -> Vec<SecretFile> {
-    let places =
-        [SecretPlace::IntakeKey, SecretPlace::Bearer, SecretPlace::Password, SecretPlace::HeaderValue];
-    let file = |place: SecretPlace| {
+fn secret_files(table: &KeyPath, files: &BTreeMap<KeyPath, PathBuf>) -> Vec<WatchedFile> {
+    let file = |place: FilePlace| {
         let key = place.key().split('.').fold(table.clone(), |path, segment| path.child(segment));
-        files.get(&key).map(|path| SecretFile { path: path.clone(), place })
+        files.get(&key).map(|path| WatchedFile { path: path.clone(), place })
     };
-    places.into_iter().filter_map(file).collect()
+    FilePlace::SECRETS.into_iter().filter_map(file).collect()
+}
+
+/// A client certificate with its key.
+fn check_identity(
+    table: &KeyPath,
+    certificate: &Path,
+    key: &Path,
+    report: &mut Report,
+) -> Option<http::Identity> {
+    let mut read = |name: &str, path: &Path| match std::fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let message = format!("{} cannot be read: {error}", path.display());
+            report.reject(&table.child(name), message, "name a PEM file that flowlogd may read");
+            None
+        }
+    };
+    let (certificate_pem, key_pem) = (read("client_cert_file", certificate), read("client_key_file", key));
+    match http::Identity::from_pem(certificate_pem?, key_pem?) {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            let (name, path) = match error {
+                http::NotAnIdentity::Certificate => ("client_cert_file", certificate),
+                http::NotAnIdentity::Key
+                | http::NotAnIdentity::Encrypted
+                | http::NotAnIdentity::Unusable(_)
+                | http::NotAnIdentity::Mismatch => ("client_key_file", key),
+            };
+            let message = format!("{}: {}", path.display(), chain(&error));
+            report.reject(
+                &table.child(name),
+                message,
+                "name a PEM certificate chain and its PEM key, unencrypted",
+            );
+            None
+        }
+    }
 }
 
 fn check_intake_key(table: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {
@@ -210,78 +268,6 @@ fn check_headers(table: &KeyPath, headers: &BTreeMap<String, HeaderText>, report
         }
     }
     checked
-}
-
-fn check_header_name(key: &KeyPath, name: &str, report: &mut Report) -> Option<HeaderName> {
-    let Ok(header_name) = HeaderName::try_from(name) else {
-        report.reject(
-            key,
-            format!("\"{name}\" is not the name of a header"),
-            "use letters, digits and hyphens",
-        );
-        return None;
-    };
-    if RESERVED_HEADERS.contains(&header_name.as_str()) {
-        report.reject(key, format!("flowlogd sets the header {header_name} itself"), "remove it");
-        return None;
-    }
-    Some(header_name)
-}
-
-/// A header's value, which no `Debug` shows.
-fn header_value(key: &KeyPath, text: &Secret, report: &mut Report) -> Option<HeaderValue> {
-    if let Ok(mut value) = HeaderValue::from_str(text.reveal()) {
-        value.set_sensitive(true);
-        return Some(value);
-    }
-    report.reject(key, "cannot stand in a header", "use visible ASCII letters, without line ends");
-    None
-}
-
-fn check_auth(table: &KeyPath, auth: schema::Auth, report: &mut Report) -> Option<Auth> {
-    match (auth.bearer, auth.basic, auth.header) {
-        (None, None, None) => Some(Auth::None),
-        (Some(token), None, None) => {
-            header_value(&table.child("bearer"), &token, report)?;
-            Some(Auth::Bearer(token))
-        }
-        (None, Some(basic), None) => check_basic(&table.child("basic"), basic, report),
-        (None, None, Some(header)) => {
-            let (name_key, value_key) =
-                (table.child("header").child("name"), table.child("header").child("value"));
-            let name = required(&name_key, header.name, report);
-            let name = name.and_then(|text| check_header_name(&name_key, &text, report));
-            let value = required(&value_key, header.value, report);
-            let value = value.filter(|text| header_value(&value_key, text, report).is_some());
-            Some(Auth::Header { name: name?, value: value? })
-        }
-        _ => {
-            report.reject(table, "names more than one of bearer, basic and header", "keep one of them");
-            None
-        }
-    }
-}
-
-fn check_basic(table: &KeyPath, basic: schema::Basic, report: &mut Report) -> Option<Auth> {
-    let username_key = table.child("username");
-    let username = required(&username_key, basic.username, report);
-    let password = required(&table.child("password"), basic.password, report);
-    if username.as_ref().is_some_and(|name| name.contains(':')) {
-        report.reject(
-            &username_key,
-            "has a colon, which basic authentication cannot carry",
-            "use another user",
-        );
-        return None;
-    }
-    Some(Auth::Basic { username: username?, password: password? })
-}
-
-fn required<T>(key: &KeyPath, value: Option<T>, report: &mut Report) -> Option<T> {
-    if value.is_none() {
-        report.reject(key, "is missing", format!("set it, or {}", key.variable()));
-    }
-    value
 }
 
 fn check_success_codes(key: &KeyPath, codes: Option<Vec<u64>>, report: &mut Report) -> Vec<StatusCode> {

@@ -1,4 +1,4 @@
-//! Every key that a user may write: its kind, its defaults, where it applies, and whether it is built yet. Reading
+//! Every key that a user may write: its kind, its defaults, and where it applies. Reading
 //! variables, finding typing errors, masking secrets and the test of the shipped file all go by this one table.
 
 use super::{key_path::KeyPath, values::Kind};
@@ -14,13 +14,11 @@ pub(super) struct Key {
     pub(super) only: &'static [&'static str],
     /// Defaults as text, each for a variant or with `""` for all.
     pub(super) defaults: &'static [(&'static str, &'static str)],
-    /// For a key whose feature is not built yet: what to do instead.
-    pub(super) later: Option<&'static str>,
 }
 
 impl Key {
     const fn new(pattern: &'static str, kind: Kind) -> Self {
-        Self { pattern, kind, only: &[], defaults: &[], later: None }
+        Self { pattern, kind, only: &[], defaults: &[] }
     }
 
     const fn only(mut self, variants: &'static [&'static str]) -> Self {
@@ -30,11 +28,6 @@ impl Key {
 
     const fn defaults(mut self, defaults: &'static [(&'static str, &'static str)]) -> Self {
         self.defaults = defaults;
-        self
-    }
-
-    const fn later(mut self, instead: &'static str) -> Self {
-        self.later = Some(instead);
         self
     }
 
@@ -69,9 +62,6 @@ const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
-
-const NO_CLIENT_CERTIFICATE: &str =
-    "remove the key, or put a TLS proxy that has the certificate before the intake";
 
 /// The table, in the order in which the shipped file explains it.
 pub(super) const KEYS: &[Key] = &[
@@ -114,8 +104,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.max_in_flight", Kind::Integer).only(OVER_HTTPS).defaults(&[("", "4")]),
     Key::new("intakes.*.requests_per_second", Kind::Integer).only(OVER_HTTPS).defaults(&[("sekoia", "5")]),
     Key::new("intakes.*.ca_file", Kind::Path).only(OVER_HTTPS),
-    Key::new("intakes.*.client_cert_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
-    Key::new("intakes.*.client_key_file", Kind::Path).only(OVER_HTTPS).later(NO_CLIENT_CERTIFICATE),
+    Key::new("intakes.*.client_cert_file", Kind::Path).only(OVER_HTTPS),
+    Key::new("intakes.*.client_key_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.proxy", Kind::Proxy).only(OVER_HTTPS),
     Key::new("intakes.*.allow_http", Kind::Boolean).only(OVER_HTTPS).defaults(&[("", "false")]),
     Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
@@ -130,6 +120,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.auth.header.name", Kind::Text).only(GENERIC),
     Key::new("intakes.*.auth.header.value", Kind::Secret).only(GENERIC),
     Key::new("intakes.*.auth.header.value_file", Kind::Path).only(GENERIC),
+    Key::new("intakes.*.auth.oauth2_client_credentials.token_url", Kind::Url).only(GENERIC),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_id", Kind::Text).only(GENERIC),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret", Kind::Secret).only(GENERIC),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret_file", Kind::Path).only(GENERIC),
+    Key::new("intakes.*.auth.oauth2_client_credentials.scope", Kind::Text).only(GENERIC),
     Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[("", "200,201,202,204")]),
     Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),

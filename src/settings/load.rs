@@ -61,7 +61,7 @@ pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Resu
         Ok(merged) => merged,
         Err(error) => return Err(unfit(report, &error)),
     };
-    vet::vet(&mut merged, &mut report);
+    vet::vet(&merged, &mut report);
     report = report.into_result()?;
 
     let shown = merged.clone();

@@ -2,6 +2,7 @@
 
 mod check;
 mod check_account;
+mod check_auth;
 mod check_intake;
 mod defaults;
 mod effective;

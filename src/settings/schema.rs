@@ -1,5 +1,5 @@
 //! What the user writes, once the layers are merged: every default is filled in, every secret is read from its file.
-//! Keys whose feature is not built yet never come this far. `check` makes the components' configurations of it.
+//! Protocols that are not built yet never come this far. `check` makes the components' configurations of it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -100,6 +100,10 @@ pub(super) struct Intake {
     pub requests_per_second: Option<u64>,
     /// Certificates to trust in addition.
     pub ca_file: Option<PathBuf>,
+    /// The certificate to show.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub client_key_file: Option<PathBuf>,
     /// The proxy to go through; it may hold a password.
     #[serde(default, deserialize_with = "secret")]
     pub proxy: Option<Secret>,
@@ -176,6 +180,8 @@ pub(super) struct Auth {
     pub basic: Option<Basic>,
     /// A header of its own.
     pub header: Option<Header>,
+    /// A token from an authorisation server.
+    pub oauth2_client_credentials: Option<ClientCredentials>,
 }
 
 /// `auth.basic`.
@@ -198,6 +204,21 @@ pub(super) struct Header {
     /// Value.
     #[serde(default, deserialize_with = "secret")]
     pub value: Option<Secret>,
+}
+
+/// `auth.oauth2_client_credentials`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientCredentials {
+    /// Token endpoint.
+    pub token_url: Option<String>,
+    /// Who asks.
+    pub client_id: Option<String>,
+    /// What proves it.
+    #[serde(default, deserialize_with = "secret")]
+    pub client_secret: Option<Secret>,
+    /// What is asked for.
+    pub scope: Option<String>,
 }
 
 /// `[limits]`.

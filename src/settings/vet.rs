@@ -1,7 +1,5 @@
-//! Keys that are known but cannot be used: they belong to another kind of source or to another protocol, or their
-//! feature is not built yet.
-
-use config::ValueKind;
+//! Keys that are known but cannot be used: they belong to another kind of source or to another protocol, or the protocol
+//! is not built yet.
 
 use super::{
     defaults::{DIRECTORY, variant_of},
@@ -9,15 +7,12 @@ use super::{
     key_path::KeyPath,
     keys::{self, BUILT_PROTOCOLS, Found, Key},
     layers::Layer,
-    values::Kind,
 };
 
-/// Refuses what cannot be used, and takes the keys away whose feature is not built yet: at their defaults they say
-/// nothing.
-pub(super) fn vet(layer: &mut Layer, report: &mut Report) {
+/// Refuses what cannot be used.
+pub(super) fn vet(layer: &Layer, report: &mut Report) {
     vet_tables(layer, report);
-    let mut unbuilt_keys = Vec::new();
-    for (path, value) in layer.iter() {
+    for (path, _) in layer.iter() {
         let Found::Key(key) = keys::find(path) else { continue };
         let variant = match path.segments() {
             [section, name, _, ..] => variant_of(&KeyPath::new([section, name]), layer),
@@ -25,15 +20,7 @@ pub(super) fn vet(layer: &mut Layer, report: &mut Report) {
         };
         if is_usable(variant) && !key.applies_to(variant) {
             reject_misplaced(path, key, variant, report);
-        } else if let Some(instead) = key.later {
-            if !is_default(key, variant, value) {
-                report.reject(path, "is not built yet", instead);
-            }
-            unbuilt_keys.push(path.clone());
         }
-    }
-    for path in unbuilt_keys {
-        layer.remove(&path);
     }
 }
 
@@ -78,22 +65,5 @@ fn reject_misplaced(path: &KeyPath, key: &Key, variant: &str, report: &mut Repor
     } else {
         let message = format!("protocol \"{variant}\" does not know this key");
         report.reject(path, message, format!("remove it; it belongs to protocol {}", key.only.join(", ")));
-    }
-}
-
-/// Whether a value says the same as the key's default, in whatever spelling.
-fn is_default(key: &Key, variant: &str, value: &ValueKind) -> bool {
-    let Some(default) = key.default_for(variant).and_then(|text| key.kind.read(&text.into(), true).ok())
-    else {
-        return false;
-    };
-    match (key.kind, value, &default) {
-        (Kind::Period, ValueKind::String(left), ValueKind::String(right)) => {
-            left.parse::<super::values::Period>() == right.parse()
-        }
-        (Kind::Size, ValueKind::String(left), ValueKind::String(right)) => {
-            left.parse::<super::values::Size>() == right.parse()
-        }
-        _ => *value == default,
     }
 }

@@ -28,6 +28,7 @@ fn config(endpoint: &str) -> azure::Config {
         endpoint: Url::parse(endpoint).unwrap(),
         http: http::Config {
             extra_roots_pem: None,
+            identity: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),

@@ -9,9 +9,10 @@ use flowlogd::{
     http,
     intake::{
         Intake, Verdict,
+        auth::Auth,
         driver::{Driver, DriverConfig, Outcome, Unaccepted},
-        http_intake::{Auth, Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
-        rotation::{SecretFile, SecretPlace},
+        http_intake::{Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
+        rotation::{FilePlace, WatchedFile},
     },
     model::{EventId, Reason, RecordKey, Secret, Span},
 };
@@ -29,14 +30,9 @@ fn sekoia() -> ProtocolConfig {
     ProtocolConfig::Sekoia { intake_key: Secret::new(KEY.to_owned()) }
 }
 
-fn generic(framing: HttpFraming, auth: Auth) -> ProtocolConfig {
+fn generic(framing: HttpFraming) -> ProtocolConfig {
     let success_codes = [200, 201, 202, 204].map(|code| ::http::StatusCode::from_u16(code).unwrap());
-    ProtocolConfig::Http {
-        framing,
-        headers: ::http::HeaderMap::new(),
-        auth,
-        success_codes: success_codes.into(),
-    }
+    ProtocolConfig::Http { framing, headers: ::http::HeaderMap::new(), success_codes: success_codes.into() }
 }
 
 fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig) -> Config {
@@ -44,15 +40,17 @@ fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig)
     Config {
         protocol,
         url: url.clone(),
+        auth: Auth::None,
         compression: Compression::Gzip,
         http: http::Config {
             extra_roots_pem,
+            identity: None,
             proxy: None,
             connect_timeout: minute,
             read_timeout: minute,
             total_timeout: Some(minute),
         },
-        secret_files: Vec::new(),
+        files: Vec::new(),
     }
 }
 
@@ -272,7 +270,10 @@ async fn generic_receivers() {
     ] {
         let receiver = Receiver::start(&demanded);
         for framing in [HttpFraming::Ndjson, HttpFraming::JsonArray] {
-            let intake_with = |auth: &Auth| intake(&receiver, generic(framing, auth.clone()));
+            let intake_with = |auth: &Auth| {
+                let settings = config(&receiver.url, Some(receiver.ca_pem()), generic(framing));
+                HttpIntake::new(Config { auth: auth.clone(), ..settings }).unwrap()
+            };
             let trusted = intake_with(&right);
             assert_eq!(attempt(&trusted, &encode(&trusted, &["{\"a\":1}", "{}"])).await, Verdict::Delivered);
             let refused = intake_with(&wrong);
@@ -295,7 +296,7 @@ async fn answers_without_end() {
     retried(attempt(&sekoia_intake, &events).await);
     let reason = blocked(attempt(&sekoia_intake, &events).await);
     assert!(reason.contains("no list `event_ids`"), "{reason}");
-    let any = HttpIntake::new(config(&url, None, generic(HttpFraming::Ndjson, Auth::None))).unwrap();
+    let any = HttpIntake::new(config(&url, None, generic(HttpFraming::Ndjson))).unwrap();
     assert_eq!(attempt(&any, &encode(&any, &["{}"])).await, Verdict::Delivered);
 }
 
@@ -307,10 +308,9 @@ fn debug_shows_no_secret() {
     let mut headers = ::http::HeaderMap::new();
     headers.insert("x-key", ::http::HeaderValue::from_static(KEY));
     let auth = Auth::Bearer(Secret::new(KEY.to_owned()));
-    let protocol =
-        ProtocolConfig::Http { framing: HttpFraming::Ndjson, headers, auth, success_codes: Vec::new() };
+    let protocol = ProtocolConfig::Http { framing: HttpFraming::Ndjson, headers, success_codes: Vec::new() };
     for protocol in [protocol, sekoia()] {
-        let settings = config(&url, None, protocol);
+        let settings = Config { auth: auth.clone(), ..config(&url, None, protocol) };
         let shown = format!("{settings:?} {:?}", HttpIntake::new(settings.clone()).unwrap());
         assert!(shown.contains("receiver.example") && !shown.contains(KEY), "{shown}");
     }
@@ -327,7 +327,7 @@ async fn keys_are_read_again_from_their_files() {
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     write(KEY);
     let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
-    settings.secret_files = vec![SecretFile { path: path.clone(), place: SecretPlace::IntakeKey }];
+    settings.files = vec![WatchedFile { path: path.clone(), place: FilePlace::IntakeKey }];
     let intake = HttpIntake::new(settings).unwrap();
     let events = encode(&intake, &["1"]);
     for unusable in [KEY, ""] {

@@ -68,6 +68,7 @@ fn account_at(server: &ScriptedServer, key: &str) -> AzureAccount {
         endpoint: Url::parse(&server.url()).unwrap(),
         http: http::Config {
             extra_roots_pem: None,
+            identity: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),

@@ -16,6 +16,7 @@ fn client(receiver: &Receiver) -> http::Client {
     let minute = Duration::from_secs(60);
     let config = http::Config {
         extra_roots_pem,
+        identity: None,
         proxy: None,
         connect_timeout: minute,
         read_timeout: minute,

@@ -10,7 +10,7 @@ use expect_test::{Expect, expect};
 
 use flowlogd::{
     http::Proxy,
-    intake::http_intake::{Auth, ProtocolConfig},
+    intake::{auth::Auth, http_intake::ProtocolConfig},
     settings::{Loaded, Settings, SettingsError, Sink, Storage, load},
 };
 
@@ -233,8 +233,12 @@ fn secrets_of(settings: &Settings) -> (String, String) {
     let sent = match &settings.intakes.first().unwrap().sink {
         Sink::Http(config) => match &config.protocol {
             ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
-            ProtocolConfig::Http { auth: Auth::Bearer(token), .. } => token.reveal().to_owned(),
-            ProtocolConfig::Http { .. } => String::new(),
+            ProtocolConfig::Http { .. } => match &config.auth {
+                Auth::Bearer(token) => token.reveal().to_owned(),
+                Auth::None | Auth::Basic { .. } | Auth::Header { .. } | Auth::ClientCredentials(_) => {
+                    String::new()
+                }
+            },
         },
         Sink::Stdout => String::new(),
     };

@@ -52,6 +52,7 @@ impl Azure {
         let Account { endpoint, name, key, container } = account;
         let http = Config {
             extra_roots_pem: None,
+            identity: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),

@@ -6,68 +6,9 @@ use http::{HeaderMap, StatusCode, header};
 use url::Url;
 
 use crate::{
-    event::json,
-    intake::{Answer, Cause, Verdict},
-    model::Secret,
+    intake::{Answer, Cause, Verdict, redaction::Redaction},
     retry::retry_after,
 };
-
-/// Most bytes of an answer that the quarantine keeps.
-const KEPT_BYTES: usize = 2048;
-
-/// Most bytes of an answer that a reason quotes.
-const QUOTED_BYTES: usize = 200;
-
-/// Most bytes of an answer that are looked at for a quotation: an answer may have megabytes.
-const EXAMINED_BYTES: usize = 65_536;
-
-/// What must not be quoted although a receiver may say it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Redaction(Vec<Secret>);
-
-impl Redaction {
-    /// Takes out these texts, in plain and as JSON escapes them.
-    pub(super) fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut secrets = Vec::new();
-        for text in texts.into_iter().filter(|text| !text.is_empty()) {
-            let mut escaped_bytes = Vec::new();
-            json::write_escaped(&mut escaped_bytes, text.as_bytes());
-            let escaped = String::from_utf8_lossy(&escaped_bytes).into_owned();
-            if escaped != text {
-                secrets.push(Secret::new(escaped));
-            }
-            secrets.push(Secret::new(text.to_owned()));
-        }
-        // A secret may contain another one: the longest first, so that no piece of it stays.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
-        Self(secrets)
-    }
-
-    /// The text with three asterisks for each secret.
-    pub(super) fn apply(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |hidden, secret| hidden.replace(secret.reveal(), "***"))
-    }
-
-    /// The status and the beginning of the body, for the quarantine and the log.
-    pub(super) fn keep(&self, answer: &Answer) -> (u16, String) {
-        (answer.status.as_u16(), self.beginning(answer, KEPT_BYTES))
-    }
-
-    /// The beginning of the body as the last part of a sentence; empty for an empty body.
-    pub(super) fn quote(&self, answer: &Answer) -> String {
-        match self.beginning(answer, QUOTED_BYTES) {
-            text if text.is_empty() => text,
-            text => format!("; the answer begins: {text}"),
-        }
-    }
-
-    fn beginning(&self, answer: &Answer, limit: usize) -> String {
-        let examined = answer.body.get(..EXAMINED_BYTES).unwrap_or(&answer.body);
-        let mut text = self.apply(&String::from_utf8_lossy(examined));
-        text.truncate(text.floor_char_boundary(limit));
-        text.replace(char::is_control, " ").trim().to_owned()
-    }
-}
 
 /// What to look at after an answer that only the operator can help; the protocols differ in the names of their keys.
 #[derive(Debug, Clone, Copy)]
@@ -79,29 +20,24 @@ pub(super) struct Advice {
 }
 
 /// Judges an answer that is no success. Nothing here drops an event: no status proves that the events are at fault.
-pub(super) fn default_verdict(
-    answer: &Answer,
-    now: SystemTime,
-    advice: Advice,
-    redaction: &Redaction,
-) -> Verdict {
+pub(super) fn default_verdict(answer: &Answer, now: SystemTime, advice: Advice) -> Verdict {
     let status = answer.status;
     let named = name(status);
     if is_passing(status) {
         return Verdict::Retry { after: wait(answer, now), reason: named, cause: Cause::Busy };
     }
-    let quoted = redaction.quote(answer);
+    let quoted = answer.quote();
     match status.as_u16() {
         413 => {
             let meaning = "the request is too large; where that stays, lower `batch.max_bytes`";
             let reason = format!("{named}: {meaning}{quoted}");
-            return Verdict::TooLarge { reason, answer: redaction.keep(answer) };
+            return Verdict::TooLarge { reason, answer: answer.keep() };
         }
         400 | 422 => {
             let meaning =
                 "the request is not understood; where that stays, check `protocol`, `url` and `event_format`";
             let reason = format!("{named}: {meaning}{quoted}");
-            return Verdict::BadBatch { reason, answer: redaction.keep(answer) };
+            return Verdict::BadBatch { reason, answer: answer.keep() };
         }
         _ => {}
     }
@@ -112,7 +48,7 @@ pub(super) fn default_verdict(
         300..=399 => format!(
             "a redirect to {}, and redirects are refused, because they would hand events and keys to another \
              address; if the new one is right, set it as `url`",
-            target(&answer.headers, redaction)
+            target(&answer.headers, &answer.redaction)
         ),
         401 | 403 => format!("the credentials are refused; {}", advice.credentials),
         402 => "payment is required; check the subscription or quota at the receiver".to_owned(),
@@ -126,7 +62,7 @@ pub(super) fn default_verdict(
 }
 
 /// The status for people: `status 503 (Service Unavailable)`.
-pub(super) fn name(status: StatusCode) -> String {
+pub(in crate::intake) fn name(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(words) => format!("status {} ({words})", status.as_u16()),
         None => format!("status {}", status.as_u16()),
@@ -134,7 +70,7 @@ pub(super) fn name(status: StatusCode) -> String {
 }
 
 /// Whether time alone may help.
-fn is_passing(status: StatusCode) -> bool {
+pub(in crate::intake) fn is_passing(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 => true,
         501 => false,
@@ -144,7 +80,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// The wait that the server asks for. Its own `Date` tells what its dates mean, whatever our clock shows.
-fn wait(answer: &Answer, now: SystemTime) -> Option<Duration> {
+pub(in crate::intake) fn wait(answer: &Answer, now: SystemTime) -> Option<Duration> {
     let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
     let sent = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
     retry_after(text(header::RETRY_AFTER)?, sent.unwrap_or(now))
@@ -166,14 +102,23 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::intake::protocols::test_support::answer;
+    use crate::{
+        intake::{
+            answer::{KEPT_BYTES, QUOTED_BYTES},
+            protocols::test_support::answer,
+        },
+        model::Secret,
+    };
 
     const ADVICE: Advice = Advice { credentials: "check `key`", success: "check it" };
 
-    fn check(text: &Answer, expected: expect_test::Expect) {
-        let redaction = Redaction::new(["topsecret", "a\"b"]);
-        expected
-            .assert_eq(&format!("{:?}", default_verdict(text, SystemTime::UNIX_EPOCH, ADVICE, &redaction)));
+    fn redaction() -> Redaction {
+        Redaction::new(&["topsecret", "a\"b"].map(|text| Secret::new(text.to_owned())))
+    }
+
+    fn check(text: Answer, expected: expect_test::Expect) {
+        let text = Answer { redaction: redaction(), ..text };
+        expected.assert_eq(&format!("{:?}", default_verdict(&text, SystemTime::UNIX_EPOCH, ADVICE)));
     }
 
     /// *Scenario*: a proxy that asks for credentials.
@@ -181,7 +126,7 @@ mod tests {
     #[test]
     fn a_proxy_that_asks_for_credentials() {
         check(
-            &answer(407, ""),
+            answer(407, ""),
             expect_test::expect![[
                 r#"Blocked { reason: "status 407 (Proxy Authentication Required): the proxy asks for credentials; write them into `proxy`" }"#
             ]],
@@ -200,8 +145,8 @@ mod tests {
         ] {
             let mut redirect = answer(302, "");
             redirect.headers.insert(header::LOCATION, HeaderValue::from_static(location));
-            let redaction = Redaction::new(["topsecret"]);
-            let verdict = default_verdict(&redirect, SystemTime::UNIX_EPOCH, ADVICE, &redaction);
+            redirect.redaction = redaction();
+            let verdict = default_verdict(&redirect, SystemTime::UNIX_EPOCH, ADVICE);
             let Verdict::Blocked { reason } = verdict else { panic!("{location}: {verdict:?}") };
             assert!(reason.contains(expected), "{location}: {reason}");
         }
@@ -212,21 +157,20 @@ mod tests {
     #[test]
     fn quotations_are_redacted_and_short() {
         let body = format!("key topsecret or {{\"a\\\"b\"}}\r\nis \u{1b}[31mwrong {}", "\u{e9}".repeat(3000));
-        let refused = answer(418, &body);
+        let refused = Answer { redaction: redaction(), ..answer(418, &body) };
         check(
-            &answer(403, "key topsecret\nunknown"),
+            answer(403, "key topsecret\nunknown"),
             expect_test::expect![[
                 r#"Blocked { reason: "status 403 (Forbidden): the credentials are refused; check `key`; the answer begins: key *** unknown" }"#
             ]],
         );
-        let redaction = Redaction::new(["topsecret", "a\"b"]);
-        let quoted = redaction.quote(&refused);
+        let quoted = refused.quote();
         assert!(
             quoted.starts_with("; the answer begins: key *** or {\"***\"}  is  [31mwrong \u{e9}"),
             "{quoted}"
         );
         assert!(quoted.len() <= QUOTED_BYTES + 24, "{}", quoted.len());
-        let (status, kept) = redaction.keep(&refused);
+        let (status, kept) = refused.keep();
         assert_eq!(status, 418);
         assert!((KEPT_BYTES - 4..=KEPT_BYTES).contains(&kept.len()), "{}", kept.len());
     }
@@ -241,7 +185,7 @@ mod tests {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let check_wait = |busy: &Answer, before: u64, expected: u64| {
             let now = date - Duration::from_secs(before);
-            let verdict = default_verdict(busy, now, ADVICE, &Redaction::default());
+            let verdict = default_verdict(busy, now, ADVICE);
             let Verdict::Retry { after, .. } = verdict else { panic!("{verdict:?}") };
             assert_eq!(after, Some(Duration::from_secs(expected)));
         };

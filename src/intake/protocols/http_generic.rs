@@ -2,22 +2,18 @@
 
 use std::{fmt, ops::Range, time::SystemTime};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use url::Url;
 
 use super::{
     RequestError, Surround,
-    answers::{Advice, Redaction, default_verdict},
+    answers::{Advice, default_verdict},
     push_line, request_uri,
 };
 use crate::{
     event::Event,
-    intake::{
-        Answer, Framing, Overhead, Protocol, Verdict,
-        http_intake::{Auth, HttpFraming},
-    },
-    model::may_be_secret,
+    intake::{Answer, Framing, Overhead, Protocol, Verdict, http_intake::HttpFraming},
+    model::{Secret, may_be_secret},
 };
 
 const ADVICE: Advice = Advice {
@@ -25,42 +21,39 @@ const ADVICE: Advice = Advice {
     success: "if the receiver means that it has the events, add the status to `success_codes`, else check `url`",
 };
 
-/// The protocol with one receiver's address and credentials.
+/// The protocol with one receiver's address.
 pub struct HttpGeneric {
     uri: Uri,
     framing: HttpFraming,
     headers: HeaderMap,
     success_codes: Vec<StatusCode>,
-    redaction: Redaction,
+    secrets: Vec<Secret>,
 }
 
 impl HttpGeneric {
-    /// For the receiver at `url`. `extra_headers` win over the framing's Content-Type, `auth` over both.
+    /// For the receiver at `url`. `extra_headers` win over the framing's Content-Type.
     ///
     /// # Errors
-    /// [`RequestError`] where the address or the credentials cannot be sent.
+    /// [`RequestError`] where the address cannot be requested.
     pub fn new(
         url: &Url,
         framing: HttpFraming,
         extra_headers: &HeaderMap,
-        auth: &Auth,
         success_codes: &[StatusCode],
     ) -> Result<Self, RequestError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(framing)));
         for (name, value) in extra_headers {
-            headers.insert(name, secret(value.clone()));
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
-        let mut secrets = Vec::new();
-        if let Some((name, value)) = credentials(auth, &mut secrets)? {
-            headers.insert(name, secret(value));
-        }
-        let possible = [Some(url.path()), url.query()].into_iter().flatten();
+        let in_url = [Some(url.path()), url.query()].into_iter().flatten();
         let in_headers = extra_headers.values().filter_map(|value| value.to_str().ok());
-        let long = possible.chain(in_headers).filter(|text| may_be_secret(text));
-        let redaction = Redaction::new(long.chain(secrets.iter().map(String::as_str)));
+        let possible = in_url.chain(in_headers).filter(|text| may_be_secret(text));
+        let secrets = possible.map(|text| Secret::new(text.to_owned())).collect();
         let success_codes = success_codes.to_vec();
-        Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, redaction })
+        Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, secrets })
     }
 
     fn surround(&self) -> Surround<'static> {
@@ -76,40 +69,6 @@ fn content_type(framing: HttpFraming) -> &'static str {
         HttpFraming::Ndjson => "application/x-ndjson",
         HttpFraming::JsonArray => "application/json",
     }
-}
-
-/// The header that carries the credentials. What must not be quoted goes into `secrets`.
-fn credentials(
-    auth: &Auth,
-    secrets: &mut Vec<String>,
-) -> Result<Option<(HeaderName, HeaderValue)>, RequestError> {
-    let (key, name, value) = match auth {
-        Auth::None => return Ok(None),
-        Auth::Bearer(token) => {
-            secrets.push(token.reveal().to_owned());
-            ("bearer", header::AUTHORIZATION, format!("Bearer {}", token.reveal()))
-        }
-        Auth::Basic { username, password } => {
-            let pair = STANDARD.encode(format!("{username}:{}", password.reveal()));
-            secrets.push(password.reveal().to_owned());
-            secrets.push(pair.clone());
-            ("basic", header::AUTHORIZATION, format!("Basic {pair}"))
-        }
-        Auth::Header { name, value } => {
-            secrets.push(value.reveal().to_owned());
-            ("header", name.clone(), value.reveal().to_owned())
-        }
-    };
-    match HeaderValue::try_from(value) {
-        Ok(sendable) => Ok(Some((name, sendable))),
-        Err(source) => Err(RequestError::Secret { key, source }),
-    }
-}
-
-/// Marks a value so that no layer below prints or compresses it in common with others.
-fn secret(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }
 
 impl fmt::Debug for HttpGeneric {
@@ -152,12 +111,16 @@ impl Protocol for HttpGeneric {
         builder
     }
 
+    fn secrets(&self) -> Vec<Secret> {
+        self.secrets.clone()
+    }
+
     /// The listed statuses are deliveries; another success proves nothing (one receiver answers 260 while it refuses).
     fn classify(&self, _n_events: usize, answer: &Answer, now: SystemTime) -> Verdict {
         if self.success_codes.contains(&answer.status) {
             Verdict::Delivered
         } else {
-            default_verdict(answer, now, ADVICE, &self.redaction)
+            default_verdict(answer, now, ADVICE)
         }
     }
 }
@@ -167,19 +130,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        intake::protocols::test_support::{Kind, answer, body, check_every_status, check_reason, decoded},
-        model::Secret,
+    use crate::intake::protocols::test_support::{
+        Kind, answer, body, check_every_status, check_reason, decoded,
     };
 
-    fn generic(framing: HttpFraming, extra_headers: &HeaderMap, auth: &Auth) -> HttpGeneric {
+    fn generic(framing: HttpFraming, extra_headers: &HeaderMap) -> HttpGeneric {
         let url = Url::parse("https://receiver.example:8443/in/path-secret?key=query-secret").unwrap();
         let success_codes = [200, 201, 202, 204].map(|code| StatusCode::from_u16(code).unwrap());
-        HttpGeneric::new(&url, framing, extra_headers, auth, &success_codes).unwrap()
+        HttpGeneric::new(&url, framing, extra_headers, &success_codes).unwrap()
     }
 
     fn plain(framing: HttpFraming) -> HttpGeneric {
-        generic(framing, &HeaderMap::new(), &Auth::None)
+        generic(framing, &HeaderMap::new())
     }
 
     /// *Scenario*: two events in each framing, one of them with a line end between tokens.
@@ -226,58 +188,28 @@ mod tests {
     fn reasons_name_the_setting() {
         let mut extra_headers = HeaderMap::new();
         extra_headers.insert("x-key", HeaderValue::from_static("header-secret"));
-        let auth = Auth::Basic { username: "me".to_owned(), password: Secret::new("pass-secret".to_owned()) };
-        let protocol = generic(HttpFraming::Ndjson, &extra_headers, &auth);
+        let protocol = generic(HttpFraming::Ndjson, &extra_headers);
         for (status, expected) in
             [(401, "`auth`"), (404, "`url`"), (413, "`batch.max_bytes`"), (206, "`success_codes`")]
         {
             check_reason(&protocol, &answer(status, ""), expected);
         }
-        // The pair is base64 of `me:pass-secret`.
-        let echo =
-            answer(400, "header-secret pass-secret bWU6cGFzcy1zZWNyZXQ= /in/path-secret key=query-secret.");
-        check_reason(&protocol, &echo, "begins: *** *** *** *** ***.");
+        let echo = answer(400, "header-secret /in/path-secret key=query-secret.");
+        check_reason(&protocol, &echo, "begins: *** *** ***.");
     }
 
-    /// *Scenario*: each kind of credentials, with headers of the operator's own.
-    /// *Guarantees*: the request carries them, marked as sensitive; `Debug` shows none.
+    /// *Scenario*: a request with headers of the operator's own.
+    /// *Guarantees*: it carries them, marked as sensitive, before the framing's own; `Debug` shows none.
     #[test]
-    fn requests_carry_credentials() {
+    fn requests_carry_the_operators_headers() {
         let mut extra_headers = HeaderMap::new();
         extra_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        let secret = || Secret::new("pass-secret".to_owned());
-        for (auth, name, expected) in [
-            (Auth::None, header::CONTENT_TYPE, "text/plain"),
-            (Auth::Bearer(secret()), header::AUTHORIZATION, "Bearer pass-secret"),
-            (
-                Auth::Basic { username: "me".to_owned(), password: secret() },
-                header::AUTHORIZATION,
-                "Basic bWU6cGFzcy1zZWNyZXQ=",
-            ),
-            (
-                Auth::Header { name: HeaderName::from_static("dd-api-key"), value: secret() },
-                HeaderName::from_static("dd-api-key"),
-                "pass-secret",
-            ),
-        ] {
-            let protocol = generic(HttpFraming::JsonArray, &extra_headers, &auth);
-            let request = protocol.request().body(()).unwrap();
-            assert_eq!(request.headers()[&name], expected);
-            assert!(request.headers()[&name].is_sensitive());
-            let shown = format!("{:?} {protocol:?} {auth:?}", request.headers());
-            assert!(!shown.contains("secret") && !shown.contains("bWU6"), "{shown}");
-        }
-    }
-
-    /// *Scenario*: a token with a line end, as a file may give it.
-    /// *Guarantees*: it is refused with the name of the key and without the token.
-    #[test]
-    fn credentials_that_cannot_be_sent_are_refused() {
-        let url = Url::parse("https://receiver.example").unwrap();
-        let auth = Auth::Bearer(Secret::new("token\n".to_owned()));
-        let refused = HttpGeneric::new(&url, HttpFraming::Ndjson, &HeaderMap::new(), &auth, &[])
-            .unwrap_err()
-            .to_string();
-        assert!(refused.contains("`bearer`") && !refused.contains("token"), "{refused}");
+        extra_headers.insert("dd-api-key", HeaderValue::from_static("header-secret"));
+        let protocol = generic(HttpFraming::JsonArray, &extra_headers);
+        let request = protocol.request().body(()).unwrap();
+        assert_eq!(request.headers()[header::CONTENT_TYPE], "text/plain");
+        assert_eq!(request.headers()["dd-api-key"], "header-secret");
+        let shown = format!("{:?} {protocol:?}", request.headers());
+        assert!(!shown.contains("secret"), "{shown}");
     }
 }

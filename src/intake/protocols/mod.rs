@@ -1,6 +1,6 @@
 //! The protocols: how a request is laid out and what its answer means. Pure.
 
-mod answers;
+pub(in crate::intake) mod answers;
 pub mod http_generic;
 pub mod sekoia;
 
@@ -30,7 +30,7 @@ pub enum RequestError {
 }
 
 /// A URL as a request wants it.
-fn request_uri(url: &Url) -> Result<http::Uri, RequestError> {
+pub(super) fn request_uri(url: &Url) -> Result<http::Uri, RequestError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(RequestError::Credentials);
     }

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{
     RequestError, Surround,
-    answers::{Advice, Redaction, default_verdict, name},
+    answers::{Advice, default_verdict, name},
     request_uri,
 };
 use crate::{
@@ -27,7 +27,7 @@ pub struct Sekoia {
     uri: Uri,
     /// The body up to the first event, with the intake key.
     prefix: Vec<u8>,
-    redaction: Redaction,
+    intake_key: Secret,
 }
 
 impl Sekoia {
@@ -41,7 +41,7 @@ impl Sekoia {
         let mut prefix = br#"{"intake_key":"#.to_vec();
         json::write_string(&mut prefix, intake_key.reveal());
         prefix.extend_from_slice(br#","jsons":["#);
-        Ok(Self { uri: request_uri(&url)?, prefix, redaction: Redaction::new([intake_key.reveal()]) })
+        Ok(Self { uri: request_uri(&url)?, prefix, intake_key: intake_key.clone() })
     }
 
     fn surround(&self) -> Surround<'_> {
@@ -90,18 +90,22 @@ impl Protocol for Sekoia {
         Request::post(self.uri.clone()).header(header::CONTENT_TYPE, json)
     }
 
+    fn secrets(&self) -> Vec<Secret> {
+        vec![self.intake_key.clone()]
+    }
+
     /// The status of an accepted batch is not documented beyond its class, so the ids decide: a success without them
     /// may come from anything that answers on the way.
     fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict {
         if !answer.status.is_success() {
-            return default_verdict(answer, now, ADVICE, &self.redaction);
+            return default_verdict(answer, now, ADVICE);
         }
         let blocked = |finding: &str| Verdict::Blocked {
             reason: format!(
                 "{}, but {finding}: nothing counts as delivered; {}{}",
                 name(answer.status),
                 ADVICE.success,
-                self.redaction.quote(answer)
+                answer.quote()
             ),
         };
         let Ok(Accepted { event_ids }) = serde_json::from_slice(&answer.body) else {
@@ -112,7 +116,7 @@ impl Protocol for Sekoia {
         }
         match event_ids.iter().flatten().count() {
             accepted if accepted == n_events => Verdict::Delivered,
-            accepted => Verdict::Doubtful { accepted, answer: self.redaction.keep(answer) },
+            accepted => Verdict::Doubtful { accepted, answer: answer.keep() },
         }
     }
 }
@@ -123,8 +127,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::intake::protocols::test_support::{
-        Kind, answer, body, check_every_status, check_reason, decoded, kind,
+    use crate::intake::{
+        protocols::test_support::{Kind, answer, body, check_every_status, check_reason, decoded, kind},
+        redaction::Redaction,
     };
 
     const KEY: &str = "00000000-0000-4000-8000-000000000000";
@@ -214,7 +219,10 @@ mod tests {
         }
         let echo = answer(401, &format!("unknown key {KEY}"));
         check_reason(&protocol, &echo, "unknown key ***");
-        let in_doubt = answer(200, &format!(r#"{{"event_ids":[],"key":"{KEY}"}}"#));
+        let in_doubt = Answer {
+            redaction: Redaction::new(&protocol.secrets()),
+            ..answer(200, &format!(r#"{{"event_ids":[],"key":"{KEY}"}}"#))
+        };
         let Verdict::Doubtful { answer: kept, .. } = protocol.classify(2, &in_doubt, SystemTime::UNIX_EPOCH)
         else {
             panic!("not in doubt");

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     event::Event,
-    intake::{Answer, Framing, Protocol, Verdict},
+    intake::{Answer, Framing, Protocol, Verdict, redaction::Redaction},
     model::{EventId, RecordKey, Span},
 };
 
@@ -17,6 +17,7 @@ pub(super) fn answer(status: u16, body: &str) -> Answer {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        redaction: Redaction::default(),
     }
 }
 
@@ -92,8 +93,9 @@ pub(super) fn check_every_status(
     }
 }
 
-/// Checks that the reason of a blocking answer contains this.
+/// Checks that the reason of a blocking answer contains this. The protocol's own secrets are not quoted.
 pub(super) fn check_reason(protocol: &dyn Protocol, refused: &Answer, expected: &str) {
+    let refused = &Answer { redaction: Redaction::new(&protocol.secrets()), ..refused.clone() };
     let verdict = protocol.classify(2, refused, SystemTime::UNIX_EPOCH);
     let (Verdict::Blocked { reason } | Verdict::TooLarge { reason, .. } | Verdict::BadBatch { reason, .. }) =
         verdict

@@ -227,7 +227,7 @@ fn blobs_and_containers() {
     );
 }
 
-/// *Scenario*: keys that have no use here, or whose feature is to come. *Guarantees*: refused with the way out.
+/// *Scenario*: keys that have no use here. *Guarantees*: refused with the way out.
 #[test]
 fn unusable_keys() {
     check_all(
@@ -237,10 +237,7 @@ fn unusable_keys() {
                 "client_cert_file = \"c.pem\"\nclient_key_file = \"c.key\"\nframing = \"ndjson\"",
                 &[],
                 expect![[r#"
-                    settings: 3 problems
-                      intakes.out.client_cert_file (file DIR/flowlogd.toml): is not built yet; remove the key, or put a TLS proxy that has the certificate before the intake
-                      intakes.out.client_key_file (file DIR/flowlogd.toml): is not built yet; remove the key, or put a TLS proxy that has the certificate before the intake
-                      intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to protocol http
+                    settings: intakes.out.framing (file DIR/flowlogd.toml): protocol "sekoia" does not know this key; remove it; it belongs to protocol http
                 "#]],
             ),
             (
@@ -433,7 +430,7 @@ fn ranges() {
                 "auth = { bearer = \"a\", basic = { username = \"u\" } }",
                 &[],
                 expect![[r#"
-                settings: intakes.out.auth (file DIR/flowlogd.toml): names more than one of bearer, basic and header; keep one of them
+                settings: intakes.out.auth (file DIR/flowlogd.toml): names more than one of bearer, basic, header and oauth2_client_credentials; keep one of them
             "#]],
             ),
             (
@@ -442,6 +439,36 @@ fn ranges() {
                 expect![[r#"
                 settings: intakes.out.auth.basic.password (file DIR/flowlogd.toml): is missing; set it, or FLOWLOGD__INTAKES__OUT__AUTH__BASIC__PASSWORD
             "#]],
+            ),
+            (
+                "auth = { oauth2_client_credentials = { token_url = \"http://login.example/token\", client_secret = \"s\" } }",
+                &[],
+                expect![[r#"
+                    settings: 2 problems
+                      intakes.out.auth.oauth2_client_credentials.client_id (file DIR/flowlogd.toml): is missing; set it, or FLOWLOGD__INTAKES__OUT__AUTH__OAUTH2_CLIENT_CREDENTIALS__CLIENT_ID
+                      intakes.out.auth.oauth2_client_credentials.token_url (file DIR/flowlogd.toml): is plain http to another host; write https://, or set allow_http = true if nobody can read or change what passes
+                "#]],
+            ),
+            (
+                "client_cert_file = \"c.pem\"\nclient_key_file = \"Cargo.toml\"",
+                &[],
+                expect![[r#"
+                    settings: intakes.out.client_cert_file (file DIR/flowlogd.toml): c.pem cannot be read: No such file or directory (os error 2); name a PEM file that flowlogd may read
+                "#]],
+            ),
+            (
+                "client_cert_file = \"Cargo.toml\"\nclient_key_file = \"Cargo.toml\"",
+                &[],
+                expect![[r#"
+                    settings: intakes.out.client_cert_file (file DIR/flowlogd.toml): Cargo.toml: the client certificate holds no `-----BEGIN CERTIFICATE-----` block, or a damaged one; name a PEM certificate chain and its PEM key, unencrypted
+                "#]],
+            ),
+            (
+                "client_key_file = \"Cargo.toml\"",
+                &[],
+                expect![[r#"
+                    settings: intakes.out.client_cert_file (file DIR/flowlogd.toml): is missing beside client_key_file; name both, or neither
+                "#]],
             ),
             (
                 "auth = { header = { name = \"Content-Length\", value = \"u\" } }",

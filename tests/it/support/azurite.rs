@@ -155,6 +155,7 @@ impl Azurite {
                 .certificates
                 .as_ref()
                 .map(|certificates| certificates.ca_pem.clone().into_bytes()),
+            identity: None,
             proxy: None,
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
