@@ -20,6 +20,7 @@ mod commit;
 mod compare;
 mod deliver;
 mod discover;
+mod extract;
 pub mod filter;
 mod gone;
 pub(crate) mod gunzip;

@@ -1,6 +1,6 @@
 //! Reads what is new in one blob, pinned to one version of it, and hands encoded events on in runs.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -10,14 +10,15 @@ use super::{
     assemble::{Handed, bytes_in_memory},
     budget::Share,
     discover::Work,
+    extract::{Extracted, Parser, extract},
     gunzip::{Gunzip, STEP_BYTES, Skip, Skipped, Unzipped, is_gzip},
-    read_end::{Pending, RUN_BYTES, ReadCounts, ReadEnd, ReadOutcome},
+    read_end::{Pending, ReadCounts, ReadEnd, ReadOutcome},
 };
 use crate::{
-    batch::{EventPlace, Run},
+    batch::Run,
     checkpoint::{ContextHash, Position, SeenThrough, TailState},
     event::Encoder,
-    flowlog::{DamageKind, Damaged, Piece, RawRecord, Splitter, Start, Tail},
+    flowlog::{DamageKind, Damaged, Splitter, Start, Tail},
     model::{BlobVersion, Reason, Rejected, Span},
     storage::{StorageError, StorageErrorKind},
 };
@@ -43,7 +44,6 @@ pub(super) async fn read_blob(
     runs: mpsc::Sender<Handed>,
     pass: Arc<Pass>,
 ) -> ReadEnd {
-    let mut encoder = Encoder::new(lane.delivery.format, lane.storage.origin(), work.blob.name());
     let mut reader = Reader {
         chain: work.position.clone(),
         pending: Pending::at(work.position.clone()),
@@ -55,7 +55,7 @@ pub(super) async fn read_blob(
         counts: ReadCounts::default(),
         counted_to: 0,
     };
-    let mut outcome = reader.read(&mut encoder).await;
+    let mut outcome = reader.read().await;
     if let ReadOutcome::Gone { unread } = &mut outcome {
         let offset = reader.pending.to.as_ref().and_then(Position::bytes).unwrap_or_default();
         *unread = reader.work.version.length.saturating_sub(offset);
@@ -91,8 +91,8 @@ struct Reader {
 
 /// A blob whose first bytes in question were looked at.
 enum Opened {
-    /// A splitter at the position, and the offset of the next byte to read.
-    Plain(Box<Splitter>, u64),
+    /// A parser at the position, and the offset of the next byte to read.
+    Plain(Box<Parser>, u64),
     /// The blob is compressed and begins with these bytes.
     Gzip(bytes::Bytes),
 }
@@ -110,7 +110,7 @@ enum Read {
 type Ended = ReadOutcome;
 
 impl Reader {
-    async fn read(&mut self, encoder: &mut Encoder) -> ReadOutcome {
+    async fn read(&mut self) -> ReadOutcome {
         let mut wanted_bytes = READER_BYTES;
         let mut n_changes = 0;
         loop {
@@ -122,7 +122,7 @@ impl Reader {
                 () = self.pass.stopping.reading.cancelled() => return ReadOutcome::Stopped,
                 share = self.lane.budget.reading().take(wanted_bytes) => share,
             };
-            match self.read_version(encoder).await {
+            match self.read_version().await {
                 Ok(Read::ToEnd) => return ReadOutcome::Complete,
                 Ok(Read::Rewritten) => match self.start_over().await {
                     Ok(()) => continue,
@@ -150,10 +150,10 @@ impl Reader {
     }
 
     /// Reads from the position to the end of the version at hand.
-    async fn read_version(&mut self, encoder: &mut Encoder) -> Result<Read, Ended> {
+    async fn read_version(&mut self) -> Result<Read, Ended> {
         match self.open().await? {
-            Opened::Plain(splitter, cursor) => self.read_plain(encoder, *splitter, cursor).await,
-            Opened::Gzip(first) => self.read_gzip(encoder, first).await,
+            Opened::Plain(parser, cursor) => self.read_plain(parser, cursor).await,
+            Opened::Gzip(first) => self.read_gzip(first).await,
         }
     }
 
@@ -161,7 +161,6 @@ impl Reader {
     /// stored; else the blob was rewritten, and it is read from its beginning. A compressed blob is always read from
     /// there, and shows by its first bytes.
     async fn open(&mut self) -> Result<Opened, Ended> {
-        let limit = self.lane.limits.record_bytes;
         let length = self.work.version.length;
         let stored = self.pending.to.as_ref().and_then(|position| position.offset);
         if let Some((offset, hash)) = stored.filter(|(offset, _)| *offset <= length) {
@@ -172,10 +171,10 @@ impl Reader {
             let (context, rest) =
                 chunk.split_at(usize::try_from(context_bytes).unwrap_or(0).min(chunk.len()));
             if ContextHash::of(context) == hash {
-                let mut splitter = Splitter::new(Start::After { offset, context }, limit);
-                splitter.push(rest);
+                let mut parser = self.parser(Start::After { offset, context });
+                parser.splitter.push(rest);
                 self.count_new(offset, to);
-                return Ok(Opened::Plain(Box::new(splitter), to));
+                return Ok(Opened::Plain(parser, to));
             }
         }
         if stored.is_some_and(|(offset, _)| offset > length) {
@@ -191,9 +190,15 @@ impl Reader {
             self.start_over().await?;
         }
         self.count_new(0, to);
-        let mut splitter = Splitter::new(Start::Beginning, limit);
-        splitter.push(&first);
-        Ok(Opened::Plain(Box::new(splitter), to))
+        let mut parser = self.parser(Start::Beginning);
+        parser.splitter.push(&first);
+        Ok(Opened::Plain(parser, to))
+    }
+
+    fn parser(&self, start: Start<'_>) -> Box<Parser> {
+        let Lane { delivery, storage, limits, .. } = self.lane.as_ref();
+        let encoder = Encoder::new(delivery.format, storage.origin(), self.work.blob.name());
+        Box::new(Parser { splitter: Splitter::new(start, limits.record_bytes), encoder })
     }
 
     /// A listing may be older than the position: intakes share them, and the blob may have been followed since. Whether
@@ -224,21 +229,17 @@ impl Reader {
         Ok(())
     }
 
-    async fn read_plain(
-        &mut self,
-        encoder: &mut Encoder,
-        mut splitter: Splitter,
-        mut cursor: u64,
-    ) -> Result<Read, Ended> {
+    async fn read_plain(&mut self, mut parser: Box<Parser>, mut cursor: u64) -> Result<Read, Ended> {
         let first = cursor;
-        let begun_at = splitter.offset();
+        let begun_at = parser.splitter.offset();
         loop {
-            self.take_pieces(encoder, &mut splitter).await?;
+            parser = self.take_pieces(parser).await?;
             let length = self.work.version.length;
             if cursor >= length {
                 break;
             }
-            let has_had_turn = cursor.saturating_sub(first) >= TURN_BYTES && splitter.offset() != begun_at;
+            let has_had_turn =
+                cursor.saturating_sub(first) >= TURN_BYTES && parser.splitter.offset() != begun_at;
             if has_had_turn && self.pass.progress.somebody_waits() {
                 self.send(false).await?;
                 let work = Work { position: self.chain.clone(), ..self.work.clone() };
@@ -246,24 +247,23 @@ impl Reader {
             }
             let to = length.min(cursor.saturating_add(READ_BYTES));
             let chunk = self.fetch(cursor, to).await?;
-            if !self.has_room(&splitter, chunk.len()) {
+            if !self.has_room(&parser.splitter, chunk.len()) {
                 self.send(false).await?;
                 return Ok(Read::NeedsMemory);
             }
-            splitter.push(&chunk);
+            parser.splitter.push(&chunk);
             self.count_new(cursor, to);
             cursor = to;
         }
-        self.finish(encoder, splitter, None).await?;
+        self.finish(parser, None).await?;
         Ok(Read::ToEnd)
     }
 
     /// Decompresses the blob from its beginning; what stands before the position is only compared.
-    async fn read_gzip(&mut self, encoder: &mut Encoder, first: bytes::Bytes) -> Result<Read, Ended> {
-        let limit = self.lane.limits.record_bytes;
+    async fn read_gzip(&mut self, first: bytes::Bytes) -> Result<Read, Ended> {
         let mut cursor = u64::try_from(first.len()).unwrap_or(u64::MAX);
         let mut gunzip = Gunzip::new(first);
-        let mut splitter = Splitter::new(Start::Beginning, limit);
+        let mut parser = self.parser(Start::Beginning);
         let stored = self.pending.to.as_ref().and_then(|position| position.offset);
         let mut skip = stored.map(|(offset, hash)| Skip::new(offset, hash));
         let mut n_bytes: u64 = 0;
@@ -295,21 +295,20 @@ impl Reader {
                     Skipped::Rest(rest) => chunk = rest,
                 }
                 let start = Start::After { offset: on_the_way.offset(), context: on_the_way.context() };
-                splitter = Splitter::new(start, limit);
+                parser = self.parser(start);
                 skip = None;
             }
-            if !self.has_room(&splitter, chunk.len().saturating_add(STEP_BYTES)) {
+            if !self.has_room(&parser.splitter, chunk.len().saturating_add(STEP_BYTES)) {
                 self.send(false).await?;
                 return Ok(Read::NeedsMemory);
             }
-            splitter.push(chunk);
-            self.take_pieces(encoder, &mut splitter).await?;
+            parser.splitter.push(chunk);
+            parser = self.take_pieces(parser).await?;
         };
         if skip.is_some() {
             return Ok(Read::Rewritten);
         }
-        self.finish(encoder, splitter, fault.map(|detail| (n_bytes, DamageKind::Compression(detail))))
-            .await?;
+        self.finish(parser, fault.map(|detail| (n_bytes, DamageKind::Compression(detail)))).await?;
         Ok(Read::ToEnd)
     }
 
@@ -317,13 +316,12 @@ impl Reader {
     /// time to be sealed has come. `fault` is where and why decompression ended early.
     async fn finish(
         &mut self,
-        encoder: &mut Encoder,
-        mut splitter: Splitter,
+        mut parser: Box<Parser>,
         fault: Option<(u64, DamageKind)>,
     ) -> Result<(), Ended> {
-        splitter.end();
-        self.take_pieces(encoder, &mut splitter).await?;
-        let rest = match (splitter.tail(), fault) {
+        parser.splitter.end();
+        let parser = self.take_pieces(parser).await?;
+        let rest = match (parser.splitter.tail(), fault) {
             (Tail::Incomplete(damaged) | Tail::Damaged(damaged), Some((_, kind))) => {
                 Tail::Damaged(Damaged { kind, ..damaged })
             }
@@ -366,58 +364,23 @@ impl Reader {
         self.counts.new_bytes = self.counts.new_bytes.saturating_add(n_bytes);
     }
 
-    async fn take_pieces(&mut self, encoder: &mut Encoder, splitter: &mut Splitter) -> Result<(), Ended> {
+    /// Sends the events of the parser's bytes on, in runs.
+    async fn take_pieces(&mut self, parser: Box<Parser>) -> Result<Box<Parser>, Ended> {
+        let mut unfinished = parser.into();
         loop {
-            match splitter.next_piece() {
-                Some(Piece::Record(record)) => match self.encode(encoder, record).await {
-                    Err(ReadOutcome::Damaged(damage)) => {
-                        splitter.not_json(damage.kind);
-                        continue;
-                    }
-                    encoded => {
-                        encoded?;
-                        self.counts.records = self.counts.records.saturating_add(1);
-                    }
-                },
-                Some(Piece::Damaged(damaged)) => {
-                    self.counts.damaged = self.counts.damaged.saturating_add(1);
-                    self.pending.reject([damaged.rejected(damaged.kind.reason())]);
-                }
-                None => return Ok(()),
+            let stands_still = Pending::at(self.chain.clone());
+            let pending = std::mem::replace(&mut self.pending, stands_still);
+            let extracted = extract(unfinished, &self.lane.intake, pending, self.counts).await;
+            let (extracted, pending, counts) = extracted.ok_or(ReadOutcome::Stopped)?;
+            (self.pending, self.counts) = (pending, counts);
+            match extracted {
+                Extracted::Drained(parser) => return Ok(parser),
+                Extracted::Full(rest) => unfinished = rest,
             }
-            let offset = splitter.offset().map(|bytes| (bytes, ContextHash::of(splitter.context())));
-            self.pending.to = Some(Position { offset, seen: None });
-            if self.pending.is_full() {
-                self.send(false).await?;
-            }
+            self.send(false).await?;
             if self.pass.stopping.reading.is_cancelled() {
                 return Err(ReadOutcome::Stopped);
             }
-        }
-    }
-
-    /// Encodes one record. Where its events are many, they leave in several runs; the position stands still before
-    /// the record until the last of them.
-    async fn encode(&mut self, encoder: &mut Encoder, record: RawRecord<'_>) -> Result<(), Ended> {
-        let mut encoding = encoder.begin(record).map_err(ReadOutcome::Damaged)?;
-        loop {
-            let framing = self.lane.intake.framing();
-            let events = &mut self.pending.events;
-            let mut emit = |event: crate::event::Event<'_>| {
-                framing.encode_event(&event, &mut events.bytes);
-                events.finish_event(EventPlace { record: event.record, ordinal: event.id.ordinal });
-                if events.bytes.len() >= RUN_BYTES {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            };
-            let encoded = encoding.advance(&mut emit);
-            self.pending.reject(encoded.rejected);
-            if encoded.done {
-                return Ok(());
-            }
-            self.send(false).await?;
         }
     }
 
