@@ -81,7 +81,7 @@ struct State {
     untrusted: u32,
     backoff: Backoff,
     blocked: Backoff,
-    /// No request starts earlier.
+    /// No request starts earlier: the spacing wants it, or a wait that was asked for late.
     next_start: Option<Instant>,
 }
 
@@ -177,18 +177,16 @@ impl State {
         }
     }
 
-    /// A request of an earlier phase. Only a wait that the intake asks for counts.
+    /// A request of an earlier phase. Only a wait that the intake asks for counts, and it holds in every phase.
     fn leave_late(&mut self, sign: Sign, now: Instant) -> Reaction {
-        if let (Sign::Failed { after: Some(after), .. }, Phase::Pausing { until }) = (sign, self.phase)
-            && let Some(asked) = now.checked_add(after).filter(|asked| *asked > until)
-        {
-            self.phase = Phase::Pausing { until: asked };
-            return Reaction::Pauses(after);
-        }
-        match self.phase {
-            Phase::Pausing { until } => Reaction::Pauses(until.saturating_duration_since(now)),
-            Phase::Flowing { .. } | Phase::Probing => Reaction::Flows,
-        }
+        let asked =
+            if let Sign::Failed { after: Some(after), .. } = sign { now.checked_add(after) } else { None };
+        self.next_start = self.next_start.max(asked);
+        let until = match self.phase {
+            Phase::Pausing { until } => asked.max(Some(until)),
+            Phase::Flowing { .. } | Phase::Probing => asked,
+        };
+        until.map_or(Reaction::Flows, |until| Reaction::Pauses(until.saturating_duration_since(now)))
     }
 
     /// A request that was given up. A probe leaves its place to another.
@@ -388,6 +386,32 @@ mod tests {
         let probe = enter_all(&mut state, now);
         assert_eq!(state.leave(probe[0], Sign::Accepted, now, || 1.0), Reaction::Flows);
         assert_eq!(enter_all(&mut state, now).len(), 2, "the window begins anew");
+    }
+
+    /// *Scenario*: an intake asks for a wait in its answer to an old request, while another one probes, and again after
+    /// that has succeeded.
+    /// *Guarantees*: the probe opens the gate, and nobody enters before the wait is over.
+    #[test]
+    fn a_wait_that_is_asked_for_late_holds() {
+        let (mut state, now) = (state(), Instant::now());
+        for _round in 0..4 {
+            for epoch in enter_all(&mut state, now) {
+                state.leave(epoch, Sign::Accepted, now, || 1.0);
+            }
+        }
+        let old = enter_all(&mut state, now);
+        for epoch in &old[..2] {
+            state.leave(*epoch, FAILED, now, || 1.0);
+        }
+        let now = now + SECOND;
+        let probe = enter_all(&mut state, now);
+        let asked = |seconds| Sign::Failed { after: Some(SECOND * seconds), untrusted: false };
+        assert_eq!(state.leave(old[2], asked(7), now, || 1.0), Reaction::Pauses(SECOND * 7));
+        assert_eq!(state.leave(probe[0], Sign::Accepted, now, || 1.0), Reaction::Flows);
+        assert_eq!(state.enter(now), Entry::At(now + SECOND * 7));
+        assert_eq!(state.leave(old[3], asked(9), now, || 1.0), Reaction::Pauses(SECOND * 9));
+        assert_eq!(state.enter(now + SECOND * 7), Entry::At(now + SECOND * 9));
+        assert_eq!(enter_all(&mut state, now + SECOND * 9).len(), 2);
     }
 
     /// *Scenario*: an intake that is blocked, that cannot be found, and one that answers between.

@@ -423,3 +423,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watch;

@@ -18,7 +18,7 @@ use crate::{
     checkpoint::{ContextHash, Position, Tracker},
     intake::{
         Cause, Framing, Intake, Verdict,
-        driver::{Driver, DriverConfig, Outcome},
+        driver::{Driver, DriverConfig, Outcome, watch::Watch},
         stdout::StdoutIntake,
     },
     model::{BlobName, Hour, HourlyBlob, Reason, Rejected, Span},
@@ -75,18 +75,6 @@ impl Script {
     }
 }
 
-/// What the gate must be doing, as seen from the intake.
-#[derive(Debug, Default)]
-struct Watch {
-    /// Counts the phases; an answer to a request of an earlier one is no news.
-    epoch: u64,
-    pauses: bool,
-    failures: u32,
-    not_before: Option<Instant>,
-    in_flight: usize,
-    in_flight_of_epoch: usize,
-}
-
 #[derive(Debug)]
 struct World {
     random: fastrand::Rng,
@@ -111,11 +99,7 @@ struct UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let Ok(mut world) = self.intake.world.lock() else { return };
-        let watch = &mut world.watch;
-        watch.in_flight -= 1;
-        if watch.epoch == self.epoch {
-            watch.in_flight_of_epoch -= 1;
-        }
+        world.watch.end(self.epoch);
     }
 }
 
@@ -123,15 +107,12 @@ impl Scripted {
     fn start(&self) -> (UnderWay<'_>, Duration) {
         let mut world = self.world.lock().unwrap();
         let delay = Duration::from_millis(world.random.u64(0..3_000));
-        let watch = &mut world.watch;
-        watch.in_flight += 1;
-        watch.in_flight_of_epoch += 1;
-        assert!(watch.in_flight <= self.script.max_in_flight, "too many requests at once");
+        let epoch = world.watch.start();
+        assert!(world.watch.in_flight() <= self.script.max_in_flight, "too many requests at once");
         if !self.script.refuses_all {
-            assert!(!watch.pauses || watch.in_flight_of_epoch == 1, "two probes at once");
-            assert!(watch.not_before.is_none_or(|then| Instant::now() >= then), "sooner than asked");
+            world.watch.check(Instant::now());
         }
-        (UnderWay { intake: self, epoch: watch.epoch }, delay)
+        (UnderWay { intake: self, epoch }, delay)
     }
 
     /// What the intake makes of events, and whether it takes so many of them, from the first on.
@@ -181,34 +162,7 @@ impl Scripted {
         for id in ids {
             world.accepted[*id] += 1;
         }
-        let watch = &mut world.watch;
-        if watch.epoch != epoch {
-            return;
-        }
-        let after = match verdict {
-            Verdict::Retry { after, .. } => *after,
-            Verdict::Blocked { .. } => Some(Duration::from_secs(60)),
-            Verdict::Delivered
-            | Verdict::Doubtful { .. }
-            | Verdict::TooLarge { .. }
-            | Verdict::BadBatch { .. } => {
-                let paused = std::mem::take(&mut watch.pauses);
-                (watch.failures, watch.not_before) = (0, None);
-                if paused {
-                    watch.epoch += 1;
-                    watch.in_flight_of_epoch = 0;
-                }
-                return;
-            }
-            Verdict::Closed { .. } => return,
-        };
-        watch.failures += 1;
-        if watch.failures >= 2 || watch.pauses || after.is_some() {
-            watch.pauses = true;
-            watch.not_before = after.map(|after| Instant::now() + after);
-            watch.epoch += 1;
-            watch.in_flight_of_epoch = 0;
-        }
+        world.watch.answered(epoch, verdict, Instant::now());
     }
 }
 
