@@ -420,6 +420,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
