@@ -81,4 +81,6 @@ pub(super) fn push_line(event: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+mod sizes;
+#[cfg(test)]
 mod test_support;
