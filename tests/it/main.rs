@@ -23,6 +23,7 @@ mod metrics;
 
 mod azure_faults;
 mod azure_keys;
+mod canaries;
 mod intake_http;
 mod intake_oauth;
 mod log_hygiene;

@@ -27,6 +27,13 @@ pub(crate) enum Step {
         /// How much of the body is sent.
         cut_after: Option<usize>,
     },
+    /// Answers with what it was asked: parts of the target, values of headers, the body.
+    Echo {
+        /// Status.
+        status: u16,
+        /// Headers, as in [`Self::Answer`].
+        headers: Vec<(String, String)>,
+    },
     /// Closes the connection without an answer.
     Close,
     /// Resets the connection without an answer.
@@ -42,13 +49,19 @@ impl Step {
         Self::Answer { status, headers, body: body.into(), cut_after: None }
     }
 
+    /// An answer that quotes the request.
+    pub(crate) fn echo(status: u16, headers: &[(&str, &str)]) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::Echo { status, headers }
+    }
+
     /// The same answer, cut.
     pub(crate) fn cut(self, after: usize) -> Self {
         match self {
             Self::Answer { status, headers, body, .. } => {
                 Self::Answer { status, headers, body, cut_after: Some(after) }
             }
-            Self::Close | Self::Reset | Self::Silence => self,
+            Self::Echo { .. } | Self::Close | Self::Reset | Self::Silence => self,
         }
     }
 }
@@ -70,6 +83,22 @@ impl Recorded {
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of the headers that not every request has.
+    fn telling_headers(&self) -> impl Iterator<Item = &str> {
+        let is_common = |name: &str| ["host", "user-agent", "accept", "content-encoding"].contains(&name);
+        let telling = self.headers.iter().filter(move |(name, _)| !is_common(name));
+        telling.map(|(_, value)| value.as_str())
+    }
+
+    /// As talkative servers quote a request: what they looked at, then all of it.
+    fn quoted(&self) -> Vec<u8> {
+        let parts = self.target.split(['/', '?', '&', '=']).filter(|part| !part.is_empty());
+        let looked_at: Vec<&str> = parts.chain(self.telling_headers()).collect();
+        let mut quoted = format!("not {} of {} ", looked_at.join(" "), self.target).into_bytes();
+        quoted.extend_from_slice(&self.body);
+        quoted
     }
 }
 
@@ -137,25 +166,41 @@ impl Script {
                 Step::Reset => return stream.get_ref().set_zero_linger(),
                 Step::Silence => std::future::pending().await,
                 Step::Answer { status, headers, body, cut_after } => {
-                    let mut head =
-                        format!("HTTP/1.1 {status} scripted\r\nContent-Length: {}\r\n", body.len());
-                    for (name, value) in headers {
-                        head.push_str(&format!("{name}: {value}\r\n"));
-                    }
-                    head.push_str("\r\n");
-                    stream.write_all(head.as_bytes()).await?;
-                    if request.method != "HEAD" {
-                        stream.write_all(&body[..cut_after.unwrap_or(body.len())]).await?;
-                    }
-                    stream.flush().await?;
+                    let cut = cut_after.unwrap_or(body.len());
+                    answer(&mut stream, &request, (status, &headers), (&body, cut)).await?;
                     if cut_after.is_some() {
                         return Ok(());
                     }
+                }
+                Step::Echo { status, mut headers } => {
+                    let quoted = request.quoted();
+                    let values = request.telling_headers().collect::<Vec<_>>().join(" ");
+                    headers.push(("X-Echo".to_owned(), values));
+                    answer(&mut stream, &request, (status, &headers), (&quoted, quoted.len())).await?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Writes a head, and the first `cut` bytes of a body whose whole length it announces.
+async fn answer(
+    stream: &mut BufReader<TcpStream>,
+    request: &Recorded,
+    (status, headers): (u16, &[(String, String)]),
+    (body, cut): (&[u8], usize),
+) -> io::Result<()> {
+    let mut head = format!("HTTP/1.1 {status} scripted\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    if request.method != "HEAD" {
+        stream.write_all(&body[..cut]).await?;
+    }
+    stream.flush().await
 }
 
 async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Recorded>> {
