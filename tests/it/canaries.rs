@@ -351,3 +351,50 @@ async fn secrets_stay_in_their_requests() {
         assert!(found.is_empty(), "{}", found.join("\n\n"));
     }
 }
+
+/// *Scenario*: settings that are refused because of a secret or of what stands around one.
+/// *Guarantees*: `check-config` and `run` end with 78 and name the key or the line; neither repeats what was written there.
+#[test]
+fn refused_settings_are_not_repeated() {
+    let source = "account = \"acme\"\ncontainer = \"logs\"\n";
+    let good_source = format!("{source}account_key = \"{SECONDARY_KEY}\"\n");
+    let good_intake = "url = \"https://siem.example\"\n";
+    let of_source = |line: &str| (format!("{source}{line}\n"), good_intake.to_owned());
+    let of_intake = |line: &str| (good_source.clone(), format!("{good_intake}{line}\n"));
+    let at = |url: &str| (good_source.clone(), format!("url = \"{url}\"\n"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("flowlogd.toml");
+    for ((of_source, of_intake), named) in [
+        (of_source("account_key = \"canary-no-base64!\""), "account_key"),
+        (of_source("account_key = [\"canary-list\"]"), "account_key"),
+        (of_source("connection_string = \"AccountName=acme;AccountKeyy=canary-typo\""), "connection_string"),
+        (of_intake("proxy = \"http://flowlogd:canary-password@proxy:99999\""), "proxy"),
+        (of_intake("intake_keyy = \"canary-typo\""), "intake_keyy"),
+        (of_intake("headers = { x-a = \"canary-\\nline\" }"), "headers"),
+        (of_intake("headers = \"canary-text\""), "headers"),
+        (of_intake("auth = { bearer = \"canary-\\nline\" }"), "bearer"),
+        (of_intake("auth = \"canary-text\""), "auth"),
+        (
+            of_intake("auth = { bearer = \"canary-a\", header = { name = \"x\", value = \"canary-b\" } }"),
+            "auth",
+        ),
+        (at("https://flowlogd:canary-password@siem.example"), "url"),
+        (at("http://siem.example/in/canary-path?token=canary-query"), "url"),
+        (at("ht!tp://siem.example/in/canary-path?token=canary-query"), "url"),
+        (of_source("account_key = \"canary-unfinished"), "line 5"),
+    ] {
+        let state = directory.path().join("state");
+        let text = format!(
+            "state_dir = {state:?}\n[sources.a]\n{of_source}[intakes.b]\nprotocol = \"http\"\n{of_intake}"
+        );
+        fs::write(&path, text).unwrap();
+        for command in ["check-config", "run"] {
+            let mut flowlogd = Command::new(env!("CARGO_BIN_EXE_flowlogd"));
+            let output = flowlogd.arg("--config").arg(&path).arg(command).output().unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert_eq!(output.status.code(), Some(78), "{of_source}{of_intake}: {said}");
+            assert!(said.contains(named), "{named} is not in {said}");
+            assert_eq!(sightings(&said), Vec::<String>::new(), "{command}");
+        }
+    }
+}
