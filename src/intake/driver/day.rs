@@ -21,8 +21,9 @@ use crate::{
     intake::{
         Answer, Framing, Intake, Protocol, Verdict,
         driver::{Driver, DriverConfig, Outcome, watch::Watch},
-        http_intake::{Auth, HttpFraming},
+        http_intake::HttpFraming,
         protocols::{http_generic::HttpGeneric, sekoia::Sekoia},
+        redaction::Redaction,
     },
     model::{EventId, RecordKey, Secret, Span},
 };
@@ -195,7 +196,15 @@ impl Weathered {
         }
         let ids: &[u8] = if status == 200 { br#"{"event_ids":["a","b"]}"# } else { b"<html>not now</html>" };
         let body = Bytes::from_static(ids);
-        (Answer { status: StatusCode::from_u16(status).unwrap(), headers, body }, asked)
+        (
+            Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers,
+                body,
+                redaction: Redaction::default(),
+            },
+            asked,
+        )
     }
 
     /// An answer leaves. It must be judged as it was meant.
@@ -336,7 +345,7 @@ fn protocol(seed: u64) -> Box<dyn Protocol> {
         return Box::new(Sekoia::new(&url, &Secret::new("key".to_owned())).unwrap());
     }
     let headers = HeaderMap::new();
-    Box::new(HttpGeneric::new(&url, HttpFraming::Ndjson, &headers, &Auth::None, &[StatusCode::OK]).unwrap())
+    Box::new(HttpGeneric::new(&url, HttpFraming::Ndjson, &headers, &[StatusCode::OK]).unwrap())
 }
 
 /// The events of a batch, as the protocol encodes them; their place is the batch's number.

@@ -9,10 +9,7 @@ use url::Url;
 use super::{http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
-    intake::{
-        Framing,
-        http_intake::{Auth, HttpFraming},
-    },
+    intake::{Framing, http_intake::HttpFraming},
     model::{BlobName, Hour, HourlyBlob, Secret, Span},
 };
 
@@ -21,8 +18,7 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 /// Every layout of a body that there is. A key that needs escaping makes the surroundings longer.
 fn framings(intake_key: &str) -> Vec<Box<dyn Framing>> {
     let url = Url::parse("https://intake.example").unwrap();
-    let generic =
-        |framing| HttpGeneric::new(&url, framing, &HeaderMap::new(), &Auth::None, &[StatusCode::OK]).unwrap();
+    let generic = |framing| HttpGeneric::new(&url, framing, &HeaderMap::new(), &[StatusCode::OK]).unwrap();
     vec![
         Box::new(Sekoia::new(&url, &Secret::new(intake_key.to_owned())).unwrap()),
         Box::new(generic(HttpFraming::Ndjson)),
