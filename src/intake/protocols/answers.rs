@@ -21,6 +21,9 @@ const QUOTED_BYTES: usize = 200;
 /// Most bytes of an answer that are looked at for a quotation: an answer may have megabytes.
 const EXAMINED_BYTES: usize = 65_536;
 
+/// A page of nginx has its title within so many bytes.
+const PAGE_HEAD_BYTES: usize = 256;
+
 /// What must not be quoted although a receiver may say it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Redaction(Vec<Secret>);
@@ -97,6 +100,9 @@ pub(super) fn default_verdict(
             let reason = format!("{named}: {meaning}{quoted}");
             return Verdict::TooLarge { reason, answer: redaction.keep(answer) };
         }
+        400 if let Some(meaning) = certificate_page(&answer.body) => {
+            return Verdict::Blocked { reason: format!("{named}: {meaning}{quoted}") };
+        }
         400 | 422 => {
             let meaning =
                 "the request is not understood; where that stays, check `protocol`, `url` and `event_format`";
@@ -123,6 +129,26 @@ pub(super) fn default_verdict(
         _ => "the request is refused; check `url` and what stands between".to_owned(),
     };
     Verdict::Blocked { reason: format!("{named}: {meaning}{quoted}") }
+}
+
+/// What nginx means by one of its pages about client certificates. It sends them with 400, as if the events were at
+/// fault, but no other events would fare better.
+fn certificate_page(body: &[u8]) -> Option<&'static str> {
+    let beginning = body.get(..PAGE_HEAD_BYTES).unwrap_or(body);
+    let meanings = [
+        (
+            "<title>400 No required SSL certificate was sent</title>",
+            "the server in front of the intake asks for a client certificate; name one in `client_cert_file` and its \
+             key in `client_key_file`",
+        ),
+        (
+            "<title>400 The SSL certificate error</title>",
+            "the server in front of the intake refuses the client certificate; check `client_cert_file` and \
+             `client_key_file`",
+        ),
+    ];
+    let text = String::from_utf8_lossy(beginning);
+    meanings.into_iter().find(|(title, _)| text.contains(title)).map(|(_, meaning)| meaning)
 }
 
 /// The status for people: `status 503 (Service Unavailable)`.
@@ -186,6 +212,41 @@ mod tests {
                 r#"Blocked { reason: "status 407 (Proxy Authentication Required): the proxy asks for credentials; write them into `proxy`" }"#
             ]],
         );
+    }
+
+    /// *Scenario*: nginx's pages about client certificates, with 400 and with another status; answers to bad events that
+    /// quote the same words elsewhere.
+    /// *Guarantees*: only the pages, and only with 400, block at once, and the reason names both keys; whatever else may
+    /// be a matter of the events stays one.
+    #[test]
+    fn a_server_that_asks_for_a_client_certificate() {
+        let page = |title: &str| {
+            format!(
+                "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>"
+            )
+        };
+        let missing = "400 No required SSL certificate was sent";
+        let refused = "400 The SSL certificate error";
+        let late = format!("{}{}", " ".repeat(PAGE_HEAD_BYTES), page(missing));
+        for (status, body, expected) in [
+            (400, page(missing), Some("asks for a client certificate; name one in `client_cert_file`")),
+            (400, page(refused), Some("refuses the client certificate; check `client_cert_file`")),
+            (400, page("400 Bad Request"), None),
+            (400, format!("{{\"error\":\"no field in {missing}\"}}"), None),
+            (400, late, None),
+            (400, String::new(), None),
+            (422, page(missing), None),
+        ] {
+            let redaction = Redaction::default();
+            let verdict = default_verdict(&answer(status, &body), SystemTime::UNIX_EPOCH, ADVICE, &redaction);
+            match (&verdict, expected) {
+                (Verdict::Blocked { reason }, Some(expected)) => {
+                    assert!(reason.contains(expected) && reason.contains("`client_key_file`"), "{reason}");
+                }
+                (Verdict::BadBatch { .. }, None) => {}
+                _ => panic!("{status} {body}: {verdict:?}"),
+            }
+        }
     }
 
     /// *Scenario*: redirects with every kind of `Location`.
