@@ -17,6 +17,7 @@ pub(crate) mod proxy;
 pub(crate) mod scripted_server;
 pub(crate) mod small_disk;
 pub(crate) mod storage_proxy;
+pub(crate) mod tinyproxy;
 pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;
