@@ -23,6 +23,7 @@ mod metrics;
 
 mod azure_faults;
 mod azure_keys;
+mod intake_faults;
 mod intake_http;
 mod intake_nginx;
 mod log_hygiene;

@@ -7,6 +7,7 @@ pub(crate) mod daemon;
 pub(crate) mod delivery;
 pub(crate) mod documents;
 pub(crate) mod examples;
+pub(crate) mod fault_proxy;
 pub(crate) mod golden;
 pub(crate) mod log;
 pub(crate) mod memory_store;
