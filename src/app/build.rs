@@ -1,6 +1,8 @@
 //! Components out of checked settings. Nothing here makes a request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use url::Url;
 
 use super::{AppError, Signs};
 use crate::{
@@ -82,7 +84,34 @@ pub(crate) fn driver(intake: &settings::Intake) -> Driver {
         max_in_flight: intake.max_in_flight,
         requests_per_second: intake.requests_per_second,
         max_bytes: intake.batch.max_bytes,
+        least_pause: match &intake.sink {
+            Sink::Http(config) => least_pause(&config.url),
+            Sink::Stdout => Duration::ZERO,
+        },
         ..DriverConfig::default()
     };
     Driver::new(config, fastrand::Rng::new())
+}
+
+/// The application firewall of Sekoia.io asks for ten seconds of silence after failures, or it refuses everything for up to
+/// ten minutes (its FAQ, "rate limits"). The intake's own hosts are not known to stand behind it.
+fn least_pause(url: &Url) -> Duration {
+    let is_behind_firewall =
+        url.host_str().is_some_and(|host| host.starts_with("app.") && host.ends_with(".sekoia.io"));
+    if is_behind_firewall { Duration::from_secs(10) } else { Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// *Scenario*: hosts of Sekoia.io and others. *Guarantees*: only those behind the firewall are given the long pause.
+    #[test]
+    fn pauses_of_hosts() {
+        let seconds = |url: &str| least_pause(&Url::parse(url).unwrap()).as_secs();
+        assert_eq!(seconds("https://app.fra2.sekoia.io/api/v1/intake-http"), 10);
+        assert_eq!(seconds("https://app.sekoia.io/api/v1/intake-http"), 10);
+        assert_eq!(seconds("https://intake.sekoia.io"), 0);
+        assert_eq!(seconds("https://app.sekoia.io.example"), 0);
+    }
 }

@@ -1,105 +1,29 @@
 //! Intakes against a real TLS receiver.
-#![expect(clippy::panic, reason = "a test reports failure by panicking")]
 
 use std::time::Duration;
 
 use flowlogd::{
-    batch::{EncodedEvents, EventPlace},
-    event::Event,
-    http,
     intake::{
         Intake, Verdict,
         auth::Auth,
-        driver::{Driver, DriverConfig, Outcome, Unaccepted},
+        driver::{Outcome, Unaccepted},
         http_intake::{Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
         rotation::{FilePlace, WatchedFile},
     },
-    model::{EventId, Reason, RecordKey, Secret, Span},
+    model::{Reason, Secret},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::support::{
+    delivery::{KEY, attempt, blocked, config, encode, impatient, intake, retried, sekoia},
     processes::Receiver,
     scripted_server::{ScriptedServer, Step},
 };
 
-const KEY: &str = "0a1b2c3d-canary-key";
-
-fn sekoia() -> ProtocolConfig {
-    ProtocolConfig::Sekoia { intake_key: Secret::new(KEY.to_owned()) }
-}
-
 fn generic(framing: HttpFraming) -> ProtocolConfig {
     let success_codes = [200, 201, 202, 204].map(|code| ::http::StatusCode::from_u16(code).unwrap());
     ProtocolConfig::Http { framing, headers: ::http::HeaderMap::new(), success_codes: success_codes.into() }
-}
-
-fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: ProtocolConfig) -> Config {
-    let minute = Duration::from_secs(60);
-    Config {
-        protocol,
-        url: url.clone(),
-        auth: Auth::None,
-        compression: Compression::Gzip,
-        http: http::Config {
-            extra_roots_pem,
-            identity: None,
-            proxy: None,
-            connect_timeout: minute,
-            read_timeout: minute,
-            total_timeout: Some(minute),
-        },
-        files: Vec::new(),
-    }
-}
-
-fn intake(receiver: &Receiver, protocol: ProtocolConfig) -> HttpIntake {
-    HttpIntake::new(config(&receiver.url, Some(receiver.ca_pem()), protocol)).unwrap()
-}
-
-fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedEvents {
-    let mut events = EncodedEvents::default();
-    for (ordinal, text) in (0..).zip(texts) {
-        let record = Span { from: 0, to: 1 };
-        let id = EventId { record: RecordKey::new(1), ordinal };
-        let event = Event { id, record, time_ms: 0, body: text.as_ref().as_bytes() };
-        intake.framing().encode_event(&event, &mut events.bytes);
-        events.finish_event(EventPlace { record, ordinal });
-    }
-    events
-}
-
-/// Sends all of the events once.
-async fn attempt(intake: &HttpIntake, events: &EncodedEvents) -> Verdict {
-    intake.attempt(events, 0..events.len()).await
-}
-
-/// Does not wait where a person would.
-fn impatient() -> Driver {
-    let config = DriverConfig {
-        max_in_flight: 4,
-        backoff_base: Duration::from_millis(1),
-        backoff_cap: Duration::from_millis(10),
-        blocked_base: Duration::from_millis(1),
-        blocked_cap: Duration::from_millis(10),
-        ..DriverConfig::default()
-    };
-    Driver::new(config, fastrand::Rng::with_seed(7))
-}
-
-/// The reason of a blocked attempt; never with the key.
-fn blocked(verdict: Verdict) -> String {
-    let Verdict::Blocked { reason } = verdict else { panic!("not blocked: {verdict:?}") };
-    assert!(!reason.contains(KEY), "{reason}");
-    reason
-}
-
-/// The reason of an attempt that is to be repeated; never with the key.
-fn retried(verdict: Verdict) -> String {
-    let Verdict::Retry { reason, .. } = verdict else { panic!("not to be repeated: {verdict:?}") };
-    assert!(!reason.contains(KEY), "{reason}");
-    reason
 }
 
 /// *Scenario*: a small batch, and one that is compressed off the async threads, with and without compression.

@@ -1,24 +1,23 @@
 //! Intakes that are authorised by OAuth 2 client credentials: a token endpoint and a receiver, both real servers.
-#![expect(clippy::panic, reason = "a test reports failure by panicking")]
 
 use std::{path::Path, time::Duration};
 
 use flowlogd::{
-    batch::{EncodedEvents, EventPlace},
-    event::Event,
-    http,
     intake::{
-        Intake, Verdict,
+        Verdict,
         auth::Auth,
         http_intake::{Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
         oauth::ClientCredentials,
         rotation::{FilePlace, WatchedFile},
     },
-    model::{EventId, RecordKey, Secret, Span},
+    model::Secret,
 };
 use url::Url;
 
-use crate::support::scripted_server::{Recorded, ScriptedServer, Step};
+use crate::support::{
+    delivery::{self, blocked, config, encode},
+    scripted_server::{Recorded, ScriptedServer, Step},
+};
 
 const SECRET: &str = "canary secret/+";
 
@@ -46,15 +45,13 @@ impl World {
             (ScriptedServer::start(tokens).await, ScriptedServer::start(answers).await);
         let url =
             |server: &ScriptedServer, path: &str| Url::parse(&server.url()).unwrap().join(path).unwrap();
-        let ten_seconds = Duration::from_secs(10);
         let watched = |path: &Path| WatchedFile { path: path.to_owned(), place: FilePlace::ClientSecret };
+        let protocol = ProtocolConfig::Http {
+            framing: HttpFraming::Ndjson,
+            headers: ::http::HeaderMap::new(),
+            success_codes: vec![::http::StatusCode::OK],
+        };
         let config = Config {
-            protocol: ProtocolConfig::Http {
-                framing: HttpFraming::Ndjson,
-                headers: ::http::HeaderMap::new(),
-                success_codes: vec![::http::StatusCode::OK],
-            },
-            url: url(&receiver, "/logs"),
             auth: Auth::ClientCredentials(ClientCredentials {
                 token_url: url(&endpoint, "/token"),
                 client_id: "flowlogd".to_owned(),
@@ -62,15 +59,8 @@ impl World {
                 scope: Some("logs.write".to_owned()),
             }),
             compression: Compression::None,
-            http: http::Config {
-                extra_roots_pem: None,
-                identity: None,
-                proxy: None,
-                connect_timeout: ten_seconds,
-                read_timeout: ten_seconds,
-                total_timeout: Some(ten_seconds),
-            },
             files: file.map(watched).into_iter().collect(),
+            ..config(&url(&receiver, "/logs"), None, protocol)
         };
         assert!(!format!("{config:?}").contains("canary"), "{config:?}");
         Self { endpoint, receiver, intake: HttpIntake::new(config).unwrap() }
@@ -78,13 +68,7 @@ impl World {
 
     /// Sends one event once. Nothing that comes of it shows the secret or a token.
     async fn attempt(&self) -> Verdict {
-        let mut events = EncodedEvents::default();
-        let record = Span { from: 0, to: 1 };
-        let id = EventId { record: RecordKey::new(1), ordinal: 0 };
-        let event = Event { id, record, time_ms: 0, body: b"{}" };
-        self.intake.framing().encode_event(&event, &mut events.bytes);
-        events.finish_event(EventPlace { record, ordinal: 0 });
-        let verdict = self.intake.attempt(&events, 0..1).await;
+        let verdict = delivery::attempt(&self.intake, &encode(&self.intake, &["{}"])).await;
         let shown = format!("{verdict:?} {:?}", self.intake);
         assert!(!shown.contains("canary") && !shown.contains("token-"), "{shown}");
         verdict
@@ -122,12 +106,6 @@ fn by_header() -> (Option<String>, String) {
 
 fn by_form() -> (Option<String>, String) {
     (None, FORM_WITH_SECRET.to_owned())
-}
-
-/// The reason of a blocked attempt.
-fn blocked(verdict: Verdict) -> String {
-    let Verdict::Blocked { reason } = verdict else { panic!("not blocked: {verdict:?}") };
-    reason
 }
 
 /// *Scenario*: three requests with a token that lives for an hour, and three with tokens that live for no time.

@@ -15,7 +15,8 @@ use crate::support::{
     azurite::{self, ACCOUNT, Azurite},
     blob_writer::BlobWriter,
     proxy::ForwardProxy,
-    world::World,
+    tinyproxy::{PASSWORD, Tinyproxy},
+    world::{World, last_line},
 };
 
 /// `user:p@ss canary`, as it stands in a URL and in a header.
@@ -126,4 +127,41 @@ async fn each_side_has_its_own_proxy() {
         (source_seen.len(), intake_seen.len())
     );
     assert_eq!(environment_proxy.seen(), Vec::<String>::new());
+}
+
+/// *Scenario*: the intake stands behind tinyproxy, which asks for a password: first a wrong one, then the right one.
+/// *Guarantees*: with the wrong one the pass ends with 69, the last line tells it as a matter of the proxy, and nothing is
+/// lost; with the right one every tuple arrives once, in a tunnel. Neither password is in what is said.
+#[tokio::test]
+async fn an_intake_behind_tinyproxy() {
+    let proxy = Tinyproxy::start().await;
+    let world = World::new("proxied-tinyproxy", &[], &[]).await;
+    let configure = |password: &str| {
+        let intake = format!("proxy = {:?}", proxy.url(password));
+        world.configure(&[("intakes", &intake), ("limits", "once_deadline = \"2s\"")]);
+    };
+    let once = || {
+        let (code, _, stderr) = world.once();
+        assert!(!stderr.contains("canary"), "{stderr}");
+        (code, stderr)
+    };
+    world.writer(&["--nics", "2"]).minutes(3);
+
+    configure("wrongcanary");
+    let (code, stderr) = once();
+    assert_eq!(code, 69, "{stderr}");
+    for part in
+        ["still blocked after 2s", "the intake test takes nothing", "through the proxy; check `proxy`"]
+    {
+        assert!(last_line(&stderr).contains(part), "{part}: {stderr}");
+    }
+    assert_eq!(world.received(), Vec::<String>::new());
+    let tunnel = format!("CONNECT 127.0.0.1:{}", world.receiver.url.port().unwrap());
+
+    configure(PASSWORD);
+    let (code, stderr) = once();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!world.written().is_empty());
+    assert_eq!(world.received(), world.written());
+    assert!(proxy.log().contains(&tunnel), "{}", proxy.log());
 }

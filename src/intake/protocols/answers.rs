@@ -10,6 +10,9 @@ use crate::{
     retry::retry_after,
 };
 
+/// A page of nginx has its title within so many bytes.
+const PAGE_HEAD_BYTES: usize = 256;
+
 /// What to look at after an answer that only the operator can help; the protocols differ in the names of their keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advice {
@@ -32,6 +35,9 @@ pub(super) fn default_verdict(answer: &Answer, now: SystemTime, advice: Advice) 
             let meaning = "the request is too large; where that stays, lower `batch.max_bytes`";
             let reason = format!("{named}: {meaning}{quoted}");
             return Verdict::TooLarge { reason, answer: answer.keep() };
+        }
+        400 if let Some(meaning) = meaning_of_page(&answer.body) => {
+            return Verdict::Blocked { reason: format!("{named}: {meaning}{quoted}") };
         }
         400 | 422 => {
             let meaning =
@@ -59,6 +65,30 @@ pub(super) fn default_verdict(answer: &Answer, now: SystemTime, advice: Advice) 
         _ => "the request is refused; check `url` and what stands between".to_owned(),
     };
     Verdict::Blocked { reason: format!("{named}: {meaning}{quoted}") }
+}
+
+/// What nginx means by one of its pages about TLS. It sends them with 400, as if the events were at fault, but no other
+/// events would fare better.
+fn meaning_of_page(body: &[u8]) -> Option<&'static str> {
+    let beginning = body.get(..PAGE_HEAD_BYTES).unwrap_or(body);
+    let meanings = [
+        (
+            "<title>400 No required SSL certificate was sent</title>",
+            "the server in front of the intake asks for a client certificate; name one in `client_cert_file` and its \
+             key in `client_key_file`",
+        ),
+        (
+            "<title>400 The SSL certificate error</title>",
+            "the server in front of the intake refuses the client certificate; check `client_cert_file` and \
+             `client_key_file`",
+        ),
+        (
+            "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+            "the server in front of the intake takes https only; write https:// in `url`",
+        ),
+    ];
+    let text = String::from_utf8_lossy(beginning);
+    meanings.into_iter().find(|(title, _)| text.contains(title)).map(|(_, meaning)| meaning)
 }
 
 /// The status for people: `status 503 (Service Unavailable)`.
@@ -131,6 +161,42 @@ mod tests {
                 r#"Blocked { reason: "status 407 (Proxy Authentication Required): the proxy asks for credentials; write them into `proxy`" }"#
             ]],
         );
+    }
+
+    /// *Scenario*: nginx's pages about client certificates, with 400 and with another status; answers to bad events that
+    /// quote the same words elsewhere.
+    /// *Guarantees*: only the pages, and only with 400, block at once, and the reason names both keys; whatever else may
+    /// be a matter of the events stays one.
+    #[test]
+    fn a_server_that_asks_for_a_client_certificate() {
+        let page = |title: &str| {
+            format!(
+                "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>"
+            )
+        };
+        let missing = "400 No required SSL certificate was sent";
+        let refused = "400 The SSL certificate error";
+        let plain = "400 The plain HTTP request was sent to HTTPS port";
+        let late = format!("{}{}", " ".repeat(PAGE_HEAD_BYTES), page(missing));
+        for (status, body, expected) in [
+            (400, page(missing), Some("asks for a client certificate; name one in `client_cert_file`")),
+            (400, page(refused), Some("refuses the client certificate; check `client_cert_file`")),
+            (400, page(plain), Some("write https:// in `url`")),
+            (400, page("400 Bad Request"), None),
+            (400, format!("{{\"error\":\"no field in {missing}\"}}"), None),
+            (400, late, None),
+            (400, String::new(), None),
+            (422, page(missing), None),
+        ] {
+            let verdict = default_verdict(&answer(status, &body), SystemTime::UNIX_EPOCH, ADVICE);
+            match (&verdict, expected) {
+                (Verdict::Blocked { reason }, Some(expected)) => {
+                    assert!(reason.contains(expected), "{reason}");
+                }
+                (Verdict::BadBatch { .. }, None) => {}
+                _ => panic!("{status} {body}: {verdict:?}"),
+            }
+        }
     }
 
     /// *Scenario*: redirects with every kind of `Location`.

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use flowlogd::http::Identity;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-/// An authority of its own, and a server's certificate from it for `127.0.0.1` and `localhost`.
+/// An authority of its own, with a server's certificate for `127.0.0.1` and `localhost` and a client's.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     /// The authority's certificate.
@@ -16,6 +17,10 @@ pub(crate) struct Certificates {
     pub(crate) certificate_pem: String,
     /// The server's key.
     pub(crate) key_pem: String,
+    /// A client's certificate.
+    pub(crate) client_certificate_pem: String,
+    /// The client's key.
+    pub(crate) client_key_pem: String,
 }
 
 impl Certificates {
@@ -32,7 +37,25 @@ impl Certificates {
         let issuer = Issuer::new(authority, authority_key);
         let certificate_pem = server.signed_by(&server_key, &issuer).unwrap().pem();
 
-        Self { ca_pem, certificate_pem, key_pem: server_key.serialize_pem() }
+        let mut client = CertificateParams::new(Vec::new()).unwrap();
+        client.distinguished_name.push(DnType::CommonName, "flowlogd test client");
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_key = KeyPair::generate().unwrap();
+        let client_certificate_pem = client.signed_by(&client_key, &issuer).unwrap().pem();
+
+        Self {
+            ca_pem,
+            certificate_pem,
+            key_pem: server_key.serialize_pem(),
+            client_certificate_pem,
+            client_key_pem: client_key.serialize_pem(),
+        }
+    }
+
+    /// What a client of this authority shows.
+    pub(crate) fn client_identity(&self) -> Identity {
+        let pem = |text: &str| text.as_bytes().to_vec();
+        Identity::from_pem(pem(&self.client_certificate_pem), pem(&self.client_key_pem)).unwrap()
     }
 
     /// Writes the server's certificate and key as PEM files into a directory; returns where they lie.

@@ -22,3 +22,8 @@ pub(crate) async fn until_some<T>(
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// Time between two bytes of a peer that is slow on purpose.
+pub(crate) async fn pace(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
