@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
+
+use crate::model::Secret;
 
 /// An `http://` proxy, with user and password where it asks for them. It is never shown with them.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +44,13 @@ impl Proxy {
             return Err(NotAProxy::Path);
         }
         Ok(Self(url))
+    }
+
+    /// What must not be quoted from an answer: the password, as it is written and as it is meant.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let Some(written) = self.0.password() else { return Vec::new() };
+        let meant = percent_decode_str(written).decode_utf8_lossy().into_owned();
+        vec![Secret::new(written.to_owned()), Secret::new(meant)]
     }
 
     /// For the one place that connects.
@@ -84,6 +94,9 @@ mod tests {
             );
             assert!(!format!("{parsed:?}").contains("canary"), "{parsed:?}");
         };
+        let secrets = Proxy::parse("http://u:p%40ss@proxy").unwrap().secrets();
+        assert_eq!(secrets.iter().map(Secret::reveal).collect::<Vec<_>>(), ["p%40ss", "p@ss"]);
+        assert!(Proxy::parse("http://u@proxy").unwrap().secrets().is_empty());
         check("http://proxy:3128", Ok("http://proxy:3128"));
         check("http://proxy", Ok("http://proxy"));
         check("http://[::1]:8080/", Ok("http://[::1]:8080"));

@@ -19,7 +19,7 @@ use super::{
     protocols::{http_generic::HttpGeneric, sekoia::Sekoia},
 };
 use crate::{
-    http::{self, Identity, NotAnIdentity},
+    http::{self, Identity, NotAnIdentity, Proxy},
     model::{NotASecret, Secret},
     telemetry::chain,
 };
@@ -118,8 +118,9 @@ impl Connection {
                     .map_err(IntakeSetupError::Request)?,
             ),
         };
-        let authorizer =
-            Authorizer::new(&config.auth, protocol.secrets()).map_err(IntakeSetupError::Request)?;
+        let mut secrets = protocol.secrets();
+        secrets.extend(config.http.proxy.iter().flat_map(Proxy::secrets));
+        let authorizer = Authorizer::new(&config.auth, secrets).map_err(IntakeSetupError::Request)?;
         Ok(Self { protocol, authorizer, client })
     }
 }

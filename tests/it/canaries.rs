@@ -37,9 +37,10 @@ enum Kind {
     Bearer,
     Basic,
     Header,
+    ClientCredentials,
 }
 
-const KINDS: [Kind; 4] = [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header];
+const KINDS: [Kind; 5] = [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials];
 
 /// How the settings give secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ struct Peer {
     name: String,
     kind: Kind,
     server: ScriptedServer,
+    /// Issues its tokens, and first says what it is sent.
+    tokens: ScriptedServer,
     n_steps: usize,
     n_quarantined: u64,
 }
@@ -71,9 +74,13 @@ impl Peer {
         let n_quarantined = u64::try_from(steps.len()).unwrap() - 2;
         steps.push(last);
         let n_steps = steps.len();
+        let token = format!("{{\"access_token\":\"canary-token-{name}\",\"expires_in\":3600}}");
+        // Busy, then it wants the secret in the body.
+        let tokens = vec![Step::echo(503, &[]), Step::echo(400, &[]), Step::answer(200, &[], token)];
         Self {
             name: name.to_owned(),
             kind,
+            tokens: ScriptedServer::start(tokens).await,
             server: ScriptedServer::start(steps).await,
             n_steps,
             n_quarantined,
@@ -90,6 +97,7 @@ impl Peer {
                 format!("Basic {}", STANDARD.encode(format!("flowlogd:canary-password-{name}")))
             }
             Kind::Header => format!("canary-value-{name}"),
+            Kind::ClientCredentials => format!("Bearer canary-token-{name}"),
         };
         vec![
             credentials,
@@ -115,6 +123,12 @@ impl Peer {
                 format!("basic = {{ username = \"flowlogd\", {} }}", secret("password", "password"))
             }
             Kind::Header => format!("header = {{ name = \"x-api-key\", {} }}", secret("value", "value")),
+            Kind::ClientCredentials => format!(
+                "oauth2_client_credentials = {{ token_url = \"{}/token?key=canary-tenant-{name}\", \
+                 client_id = \"flowlogd\", {} }}",
+                self.tokens.url(),
+                secret("client_secret", "password")
+            ),
         };
         format!(
             "[intakes.{name}]\nprotocol = \"http\"\n\
@@ -160,7 +174,9 @@ impl Installation {
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = match kind {
                 Kind::Sekoia => format!("canary-key-redirected{number}"),
-                Kind::Bearer | Kind::Basic | Kind::Header => format!("canary-path-redirected{number}"),
+                Kind::Bearer | Kind::Basic | Kind::Header | Kind::ClientCredentials => {
+                    format!("canary-path-redirected{number}")
+                }
             };
             let location = format!("{}/in/{known}?token=canary-query", elsewhere.url());
             for (last, name) in [
