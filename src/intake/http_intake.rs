@@ -1,24 +1,23 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{fmt, io::Write, ops::Range, sync::Arc, time::SystemTime};
+use std::{fmt, io::Write, sync::Arc, time::SystemTime};
 
-use ::http::{self as http_types, HeaderValue, StatusCode, header::CONTENT_ENCODING};
+use ::http::{HeaderValue, StatusCode, header::CONTENT_ENCODING};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::{Compression as Level, write::GzEncoder};
 use url::Url;
 
 use super::{
-    Answer, Cause, Framing, Intake, Protocol, Verdict,
+    Answer, Cause, Framing, Intake, Protocol, Selection, Verdict,
     auth::{Auth, Credentials},
     oauth::Denied,
-    protocols::RequestError,
+    protocols::{ProtocolConfig, RequestError},
     rotation::{Connection, Rotation, WatchedFile},
 };
 use crate::{
     batch::EncodedEvents,
     http::{self, HttpError, HttpErrorKind, SetupError},
-    model::Secret,
     telemetry::{chain, metrics::Counter},
 };
 
@@ -60,48 +59,6 @@ impl fmt::Debug for Config {
             .field("files", &self.files)
             .finish_non_exhaustive()
     }
-}
-
-/// Which protocol is spoken.
-#[derive(Clone, PartialEq, Eq)]
-pub enum ProtocolConfig {
-    /// Sekoia.io `/batch`.
-    Sekoia {
-        /// The intake key; goes into the body.
-        intake_key: Secret,
-    },
-    /// Any receiver of NDJSON or of a JSON array.
-    Http {
-        /// Layout of the body.
-        framing: HttpFraming,
-        /// Headers to add, checked.
-        headers: http_types::HeaderMap,
-        /// Statuses that mean "accepted".
-        success_codes: Vec<StatusCode>,
-    },
-}
-
-impl fmt::Debug for ProtocolConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sekoia { intake_key } => f.debug_struct("Sekoia").field("intake_key", intake_key).finish(),
-            Self::Http { framing, headers, success_codes } => f
-                .debug_struct("Http")
-                .field("framing", framing)
-                .field("headers", &headers.keys().collect::<Vec<_>>())
-                .field("success_codes", success_codes)
-                .finish(),
-        }
-    }
-}
-
-/// Layout of a generic body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpFraming {
-    /// One event a line, `application/x-ndjson`, every line ended.
-    Ndjson,
-    /// `[event,event]`, `application/json`.
-    JsonArray,
 }
 
 /// Compression of request bodies.
@@ -161,10 +118,9 @@ impl HttpIntake {
         &self,
         protocol: &dyn Protocol,
         events: &EncodedEvents,
-        range: Range<usize>,
+        selection: &Selection,
     ) -> Result<Vec<u8>, Verdict> {
-        let ranges: Vec<_> = events.ranges().skip(range.start).take(range.len()).collect();
-        let body = protocol.assemble(&events.bytes, &ranges);
+        let body = protocol.assemble(&events.bytes, &selection.byte_ranges(events));
         if self.compression == Compression::None {
             return Ok(body);
         }
@@ -183,11 +139,11 @@ impl HttpIntake {
         &self,
         connection: &Connection,
         events: &EncodedEvents,
-        range: Range<usize>,
+        selection: &Selection,
     ) -> Result<(Answer, Credentials), Failed> {
         let Connection { protocol, authorizer, client } = connection;
         let credentials = authorizer.credentials(client).await.map_err(Failed::Denied)?;
-        let body = self.body(protocol.as_ref(), events, range).await.map_err(Failed::Unanswered)?;
+        let body = self.body(protocol.as_ref(), events, selection).await.map_err(Failed::Unanswered)?;
         let mut builder = protocol.request();
         if let Some((headers, (name, value))) = builder.headers_mut().zip(credentials.header.clone()) {
             headers.insert(name, value);
@@ -244,16 +200,15 @@ impl Intake for HttpIntake {
         self.rotation.framing()
     }
 
-    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
-        let n_events = range.len();
+    async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
         let mut connection = self.rotation.current().await;
-        let mut result = self.exchange(&connection, events, range.clone()).await;
+        let mut result = self.exchange(&connection, events, selection).await;
         if let Some(renewed) = self.renewed(&connection, &result).await {
             connection = renewed;
-            result = self.exchange(&connection, events, range).await;
+            result = self.exchange(&connection, events, selection).await;
         }
         match result {
-            Ok((answer, _)) => connection.protocol.classify(n_events, &answer, SystemTime::now()),
+            Ok((answer, _)) => connection.protocol.classify(selection.len(), &answer, SystemTime::now()),
             Err(Failed::Denied(denied)) => denied.into_verdict(),
             Err(Failed::Unanswered(verdict)) => verdict,
         }

@@ -8,6 +8,7 @@ pub mod oauth;
 pub mod protocols;
 pub mod redaction;
 pub mod rotation;
+pub mod selection;
 pub mod stdout;
 
 use std::{
@@ -20,6 +21,7 @@ use crate::{batch::EncodedEvents, event::Event, http::HttpErrorKind, model::Secr
 use async_trait::async_trait;
 
 pub use answer::Answer;
+pub use selection::Selection;
 
 /// How events are laid out in a request body. Pure.
 pub trait Framing: Send + Sync + fmt::Debug {
@@ -78,6 +80,22 @@ pub enum Verdict {
         /// Events accepted.
         accepted: usize,
         /// The answer, for the quarantine and the log: status, and at most 2 KiB of its body.
+        answer: (u16, String),
+    },
+    /// The intake says of each event what became of it. Events are named by their places in the request, in order; all that
+    /// are not named were accepted.
+    Partial {
+        /// Events that it does not take, each with what it says of it.
+        refused: Vec<(usize, String)>,
+        /// Events that it did not look at.
+        untried: Vec<usize>,
+        /// Events that it cannot take now.
+        busy: Vec<usize>,
+        /// `Retry-After`.
+        after: Option<Duration>,
+        /// What happened, for people.
+        reason: String,
+        /// The answer, as in [`Self::Doubtful`].
         answer: (u16, String),
     },
     /// The body is larger than the intake takes: fewer events may pass.
@@ -151,6 +169,6 @@ pub trait Intake: Send + Sync + fmt::Debug {
     /// How its events are laid out.
     fn framing(&self) -> &dyn Framing;
 
-    /// Sends `events[range]` once and judges the answer. Network errors are verdicts too.
-    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict;
+    /// Sends the selected events once and judges the answer. Network errors are verdicts too.
+    async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict;
 }

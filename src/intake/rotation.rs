@@ -15,8 +15,8 @@ use tracing::{info, warn};
 use super::{
     Framing, Protocol,
     auth::{Auth, Authorizer},
-    http_intake::{Config, IntakeSetupError, ProtocolConfig},
-    protocols::{http_generic::HttpGeneric, sekoia::Sekoia},
+    http_intake::{Config, IntakeSetupError},
+    protocols::ProtocolConfig,
 };
 use crate::{
     http::{self, Identity, NotAnIdentity, Proxy},
@@ -109,15 +109,7 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(config: &Config, client: http::Client) -> Result<Self, IntakeSetupError> {
-        let protocol: Arc<dyn Protocol> = match &config.protocol {
-            ProtocolConfig::Sekoia { intake_key } => {
-                Arc::new(Sekoia::new(&config.url, intake_key).map_err(IntakeSetupError::Request)?)
-            }
-            ProtocolConfig::Http { framing, headers, success_codes } => Arc::new(
-                HttpGeneric::new(&config.url, *framing, headers, success_codes)
-                    .map_err(IntakeSetupError::Request)?,
-            ),
-        };
+        let protocol = config.protocol.build(&config.url).map_err(IntakeSetupError::Request)?;
         let mut secrets = protocol.secrets();
         secrets.extend(config.http.proxy.iter().flat_map(Proxy::secrets));
         let authorizer = Authorizer::new(&config.auth, secrets).map_err(IntakeSetupError::Request)?;

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Framing, Intake, Overhead, Verdict,
+    Framing, Intake, Overhead, Selection, Verdict,
     protocols::{Surround, push_line},
 };
 use crate::{batch::EncodedEvents, event::Event, telemetry::chain};
@@ -44,9 +44,8 @@ impl Intake for StdoutIntake {
         self
     }
 
-    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
-        let ranges: Vec<_> = events.ranges().skip(range.start).take(range.len()).collect();
-        let body = self.assemble(&events.bytes, &ranges);
+    async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
+        let body = self.assemble(&events.bytes, &selection.byte_ranges(events));
         // A reader that does not read blocks the write: that must not stop a runtime thread.
         let written = tokio::task::spawn_blocking(move || write_out(&mut io::stdout().lock(), &body));
         written.await.unwrap_or_else(|error| closed(&error))

@@ -200,7 +200,7 @@ mod tests {
         batch::EncodedEvents,
         event::EventFormat,
         flowlog::Start,
-        intake::{Overhead, Verdict},
+        intake::{Overhead, Selection, Verdict},
         model::{BlobName, Origin},
     };
 
@@ -233,7 +233,7 @@ mod tests {
             self
         }
 
-        async fn attempt(&self, _events: &EncodedEvents, _range: Range<usize>) -> Verdict {
+        async fn attempt(&self, _events: &EncodedEvents, _selection: &Selection) -> Verdict {
             Verdict::Delivered
         }
     }

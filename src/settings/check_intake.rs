@@ -6,15 +6,14 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderMap, StatusCode};
-
 use super::{
     Intake, Sink,
     check::{CONNECT_TIMEOUT, check_proxy, check_range, check_roots, check_url, require_positive},
-    check_auth::{check_auth, check_header_name, header_value},
+    check_auth::check_auth,
+    check_protocol::check_protocol,
     error::Report,
     key_path::KeyPath,
-    schema::{self, HeaderText},
+    schema,
 };
 use crate::{
     batch::BatchLimits,
@@ -22,10 +21,9 @@ use crate::{
     http,
     intake::{
         auth::Auth,
-        http_intake::{self, Compression, HttpFraming, ProtocolConfig},
+        http_intake::{self, Compression},
         rotation::{FilePlace, WatchedFile},
     },
-    model::Secret,
     telemetry::chain,
 };
 
@@ -137,6 +135,7 @@ fn check_http(
             None
         }
     };
+    let protocol_config = check_protocol(table, &intake, protocol, report);
     let auth_table = table.child("auth");
     let may_use_http = intake.allow_http.unwrap_or_default();
     let auth = match intake.auth {
@@ -170,19 +169,8 @@ fn check_http(
         }
     };
     let proxy = intake.proxy.and_then(|text| check_proxy(&table.child("proxy"), &text, report));
-    let protocol_config = if is_generic {
-        let framing = match intake.framing {
-            Some(schema::Framing::JsonArray) => HttpFraming::JsonArray,
-            Some(schema::Framing::Ndjson) | None => HttpFraming::Ndjson,
-        };
-        let headers = check_headers(&table.child("headers"), &intake.headers, report);
-        let success_codes = check_success_codes(&table.child("success_codes"), intake.success_codes, report);
-        ProtocolConfig::Http { framing, headers, success_codes }
-    } else {
-        ProtocolConfig::Sekoia { intake_key: check_intake_key(table, intake.intake_key, report)? }
-    };
     Some(http_intake::Config {
-        protocol: protocol_config,
+        protocol: protocol_config?,
         url: url?,
         auth: auth?,
         compression: match intake.compression {
@@ -245,44 +233,4 @@ fn check_identity(
             None
         }
     }
-}
-
-fn check_intake_key(table: &KeyPath, secret: Option<Secret>, report: &mut Report) -> Option<Secret> {
-    if secret.is_none() {
-        let key = table.child("intake_key");
-        let remedy =
-            format!("give intake_key_file, {} or the credential {}.intake_key", key.variable(), table.last());
-        report.reject(&key, "is missing", remedy);
-    }
-    secret
-}
-
-fn check_headers(table: &KeyPath, headers: &BTreeMap<String, HeaderText>, report: &mut Report) -> HeaderMap {
-    let mut checked = HeaderMap::new();
-    for (name, HeaderText(text)) in headers {
-        let key = table.child(name);
-        if let (Some(header_name), Some(value)) =
-            (check_header_name(&key, name, report), header_value(&key, text, report))
-        {
-            checked.insert(header_name, value);
-        }
-    }
-    checked
-}
-
-fn check_success_codes(key: &KeyPath, codes: Option<Vec<u64>>, report: &mut Report) -> Vec<StatusCode> {
-    let written = codes.unwrap_or_default();
-    let checked: Vec<StatusCode> = written
-        .iter()
-        .filter_map(|code| u16::try_from(*code).ok().and_then(|number| StatusCode::from_u16(number).ok()))
-        .filter(StatusCode::is_success)
-        .collect();
-    if checked.is_empty() || checked.len() != written.len() {
-        report.reject(
-            key,
-            "must be statuses from 200 to 299",
-            "any other status says that the events were not taken",
-        );
-    }
-    checked
 }

@@ -61,6 +61,8 @@ pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout"];
 const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
+/// Those that `auth` authorises.
+const WITH_AUTH: &[&str] = &["http", "elasticsearch", "otlp"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
 
 /// The table, in the order in which the shipped file explains it.
@@ -112,19 +114,19 @@ pub(super) const KEYS: &[Key] = &[
         .only(GENERIC)
         .defaults(&[("", "ndjson")]),
     Key::new("intakes.*.headers.*", Kind::Secret).only(GENERIC),
-    Key::new("intakes.*.auth.bearer", Kind::Secret).only(GENERIC),
-    Key::new("intakes.*.auth.bearer_file", Kind::Path).only(GENERIC),
-    Key::new("intakes.*.auth.basic.username", Kind::Text).only(GENERIC),
-    Key::new("intakes.*.auth.basic.password", Kind::Secret).only(GENERIC),
-    Key::new("intakes.*.auth.basic.password_file", Kind::Path).only(GENERIC),
-    Key::new("intakes.*.auth.header.name", Kind::Text).only(GENERIC),
-    Key::new("intakes.*.auth.header.value", Kind::Secret).only(GENERIC),
-    Key::new("intakes.*.auth.header.value_file", Kind::Path).only(GENERIC),
-    Key::new("intakes.*.auth.oauth2_client_credentials.token_url", Kind::Url).only(GENERIC),
-    Key::new("intakes.*.auth.oauth2_client_credentials.client_id", Kind::Text).only(GENERIC),
-    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret", Kind::Secret).only(GENERIC),
-    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret_file", Kind::Path).only(GENERIC),
-    Key::new("intakes.*.auth.oauth2_client_credentials.scope", Kind::Text).only(GENERIC),
+    Key::new("intakes.*.auth.bearer", Kind::Secret).only(WITH_AUTH),
+    Key::new("intakes.*.auth.bearer_file", Kind::Path).only(WITH_AUTH),
+    Key::new("intakes.*.auth.basic.username", Kind::Text).only(WITH_AUTH),
+    Key::new("intakes.*.auth.basic.password", Kind::Secret).only(WITH_AUTH),
+    Key::new("intakes.*.auth.basic.password_file", Kind::Path).only(WITH_AUTH),
+    Key::new("intakes.*.auth.header.name", Kind::Text).only(WITH_AUTH),
+    Key::new("intakes.*.auth.header.value", Kind::Secret).only(WITH_AUTH),
+    Key::new("intakes.*.auth.header.value_file", Kind::Path).only(WITH_AUTH),
+    Key::new("intakes.*.auth.oauth2_client_credentials.token_url", Kind::Url).only(WITH_AUTH),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_id", Kind::Text).only(WITH_AUTH),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret", Kind::Secret).only(WITH_AUTH),
+    Key::new("intakes.*.auth.oauth2_client_credentials.client_secret_file", Kind::Path).only(WITH_AUTH),
+    Key::new("intakes.*.auth.oauth2_client_credentials.scope", Kind::Text).only(WITH_AUTH),
     Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[("", "200,201,202,204")]),
     Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),

@@ -4,6 +4,7 @@ mod check;
 mod check_account;
 mod check_auth;
 mod check_intake;
+mod check_protocol;
 mod defaults;
 mod effective;
 mod error;

@@ -36,7 +36,7 @@ label! {
 
 label! {
     /// What the answer to a request meant.
-    Request: 7 {
+    Request: 8 {
         /// Every event was accepted.
         Delivered = "delivered",
         /// It is tried again soon.
@@ -45,6 +45,8 @@ label! {
         Blocked = "blocked",
         /// A part was accepted, nobody says which.
         Doubtful = "doubtful",
+        /// The intake says of each event what became of it, and not all were accepted.
+        Partial = "partial",
         /// Not taken; its halves were sent instead.
         Halved = "halved",
         /// A single event that is refused for good.

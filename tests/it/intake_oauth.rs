@@ -6,8 +6,9 @@ use flowlogd::{
     intake::{
         Verdict,
         auth::Auth,
-        http_intake::{Compression, Config, HttpFraming, HttpIntake, ProtocolConfig},
+        http_intake::{Compression, Config, HttpIntake},
         oauth::ClientCredentials,
+        protocols::{ProtocolConfig, http_generic::HttpFraming},
         rotation::{FilePlace, WatchedFile},
     },
     model::Secret,

@@ -18,7 +18,7 @@ use flowlogd::{
     checkpoint::{Frontier, Position},
     event::EventFormat,
     intake::{
-        Framing, Intake, Verdict,
+        Framing, Intake, Selection, Verdict,
         driver::{Driver, DriverConfig},
         stdout::StdoutIntake,
     },
@@ -98,11 +98,11 @@ impl Intake for GatedIntake {
         StdoutIntake.framing()
     }
 
-    async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
+    async fn attempt(&self, _events: &EncodedEvents, selection: &Selection) -> Verdict {
         if self.0.accepted.load(Ordering::SeqCst) == 0 {
             self.0.listed_again.notified().await;
         }
-        self.0.accepted.fetch_add(range.len(), Ordering::SeqCst);
+        self.0.accepted.fetch_add(selection.len(), Ordering::SeqCst);
         self.0.taken.notify_one();
         Verdict::Delivered
     }

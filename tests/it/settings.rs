@@ -10,7 +10,7 @@ use expect_test::{Expect, expect};
 
 use flowlogd::{
     http::Proxy,
-    intake::{auth::Auth, http_intake::ProtocolConfig},
+    intake::{auth::Auth, protocols::ProtocolConfig},
     settings::{Loaded, Settings, SettingsError, Sink, Storage, load},
 };
 

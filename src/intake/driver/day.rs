@@ -2,7 +2,6 @@
 //! come over HTTP.
 
 use std::{
-    ops::Range,
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -19,9 +18,9 @@ use crate::{
     batch::{EncodedEvents, EventPlace},
     event::Event,
     intake::{
-        Answer, Framing, Intake, Protocol, Verdict,
+        Answer, Framing, Intake, Protocol, Selection, Verdict,
         driver::{Driver, DriverConfig, Outcome, watch::Watch},
-        http_intake::HttpFraming,
+        protocols::http_generic::HttpFraming,
         protocols::{http_generic::HttpGeneric, sekoia::Sekoia},
         redaction::Redaction,
     },
@@ -236,6 +235,7 @@ impl Weathered {
                 BLOCKED_CAP
             }
             Verdict::Doubtful { .. }
+            | Verdict::Partial { .. }
             | Verdict::TooLarge { .. }
             | Verdict::BadBatch { .. }
             | Verdict::Closed { .. } => panic!("{answer:?}: {verdict:?}"),
@@ -256,8 +256,8 @@ impl Intake for Weathered {
     fn framing(&self) -> &dyn Framing {
         &*self.protocol
     }
-    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
-        assert_eq!(range, 0..EVENTS_EACH, "nothing is halved");
+    async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
+        assert_eq!(*selection, Selection::of(0..EVENTS_EACH), "nothing is halved");
         let batch = usize::try_from(events.places[0].record.from).unwrap();
         let (epoch, delay) = self.arrive(batch);
         tokio::time::sleep(delay).await;

@@ -3,10 +3,12 @@
 //! quarantine.
 
 mod gate;
+mod judge;
 mod refusals;
 mod remaining;
 mod size_limit;
 mod standing;
+mod tell;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -14,10 +16,10 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
 
 use self::{
-    gate::{Gate, Reaction, Sign},
+    gate::Gate,
+    judge::{Attempt, Part, Step},
     refusals::Refusals,
     remaining::{Piece, Remaining},
     size_limit::SizeLimit,
@@ -101,34 +103,6 @@ pub struct Driver {
     standing: Standing,
 }
 
-/// One piece of a batch at one attempt.
-#[derive(Debug, Clone, Copy)]
-struct Attempt {
-    /// Counts the attempts for the batch.
-    number: u64,
-    n_events: usize,
-    body_bytes: usize,
-    /// How often the connection was reset under it before.
-    resets: u32,
-}
-
-/// What a verdict means for the piece.
-#[derive(Debug)]
-enum Step {
-    /// It is done: all events but these were accepted for certain.
-    Done { in_doubt: Option<(usize, (u16, String))> },
-    /// It is one event, and that is at fault.
-    Refuse { reason: String, answer: (u16, String) },
-    /// Its halves are tried.
-    Halve { reason: String },
-    /// It is tried again.
-    Again { reason: String },
-    /// Somebody has to act; then it is tried again.
-    Wait { reason: String },
-    /// The intake refuses so much that the events cannot be at fault: other events are tried first.
-    Doubt { reason: String },
-}
-
 impl Driver {
     /// A driver whose waits are spread by `random`.
     #[must_use]
@@ -201,9 +175,9 @@ impl Driver {
         let mut remaining = Remaining::new(events.len());
         let mut number: u64 = 0;
         while let Some(mut piece) = remaining.next() {
-            let n_events = piece.range.len();
+            let n_events = piece.selection.len();
             let body_bytes =
-                intake.framing().overhead().body_length(n_events, events.encoded_bytes(&piece.range));
+                intake.framing().overhead().body_length(n_events, piece.selection.encoded_bytes(events));
             if n_events > 1 && lock(&self.size_limit).bytes().is_some_and(|most| body_bytes > most) {
                 remaining.halve(piece);
                 continue;
@@ -211,7 +185,7 @@ impl Driver {
             let permit = self.gate.enter().await;
             number = number.saturating_add(1);
             let attempt = Attempt { number, n_events, body_bytes, resets: piece.resets };
-            let verdict = intake.attempt(events, piece.range.clone()).await;
+            let verdict = intake.attempt(events, &piece.selection).await;
             if let Verdict::Closed { reason } = verdict {
                 return Outcome::Closed { reason };
             }
@@ -233,15 +207,17 @@ impl Driver {
                 }
                 Step::Refuse { reason, answer } => remaining.unaccepted(refused(&piece, &reason, &answer)),
                 Step::Halve { .. } => remaining.halve(piece),
+                Step::Part(part) => {
+                    if !part.busy.is_empty() || !part.doubted.is_empty() {
+                        last_reason.clone_from(&part.reason);
+                    }
+                    let busy = self.divide(&mut remaining, &piece, &part);
+                    self.again(&mut remaining, busy).await;
+                    remaining.again(piece.pick(&part.untried));
+                }
                 Step::Again { reason } => {
                     *last_reason = reason;
-                    let DriverConfig { backoff_base, backoff_cap, .. } = self.config;
-                    let backoff = Backoff::new(backoff_base, backoff_cap);
-                    let alone_until = piece.failed(self.gate.accepted(), backoff, || self.random());
-                    remaining.again(piece);
-                    if let Some(until) = alone_until {
-                        tokio::time::sleep_until(until).await;
-                    }
+                    self.again(&mut remaining, piece).await;
                 }
                 Step::Wait { reason } => {
                     *last_reason = reason;
@@ -256,141 +232,35 @@ impl Driver {
         Outcome::Delivered(remaining.into_unaccepted())
     }
 
-    /// What a verdict means for the piece and for the gate.
-    fn judge(&self, verdict: Verdict, attempt: Attempt) -> (Step, Sign) {
-        let Attempt { n_events, body_bytes, .. } = attempt;
-        match verdict {
-            Verdict::Delivered => {
-                lock(&self.refusals).accepted(n_events);
-                lock(&self.size_limit).taken(self.config.max_bytes);
-                (Step::Done { in_doubt: None }, Sign::Accepted)
-            }
-            Verdict::Doubtful { accepted, answer } => {
-                let mut refusals = lock(&self.refusals);
-                refusals.accepted(accepted);
-                refusals.refused(n_events.saturating_sub(accepted));
-                // Nobody can take it back, but the next ones can wait.
-                let sign = if refusals.is_over_share(0) { Sign::Blocked } else { Sign::Accepted };
-                (Step::Done { in_doubt: Some((accepted, answer)) }, sign)
-            }
-            Verdict::TooLarge { reason, answer } => {
-                lock(&self.size_limit).too_large(body_bytes);
-                if n_events > 1 {
-                    return (Step::Halve { reason }, Sign::Answered);
-                }
-                self.refused_alone(reason, answer)
-            }
-            Verdict::BadBatch { reason, answer } => match n_events {
-                0 | 1 => self.refused_alone(reason, answer),
-                _ if lock(&self.refusals).is_all_refused() => (Step::Doubt { reason }, Sign::Blocked),
-                _ => (Step::Halve { reason }, Sign::Answered),
-            },
-            Verdict::Retry { after, reason, cause } => {
-                let sign = Sign::Failed { after, untrusted: cause == Cause::Untrusted };
-                let is_suspicious = cause == Cause::Reset && attempt.resets > 0;
-                if is_suspicious && body_bytes > SUSPICIOUS_BYTES && n_events > 1 {
-                    lock(&self.size_limit).too_large(body_bytes);
-                    return (Step::Halve { reason }, sign);
-                }
-                (Step::Again { reason }, sign)
-            }
-            Verdict::Blocked { reason } | Verdict::Closed { reason } => {
-                (Step::Wait { reason }, Sign::Blocked)
-            }
+    /// Puts the events of a piece where the intake's answer wants them. Returns those that it cannot take now.
+    fn divide(&self, remaining: &mut Remaining, piece: &Piece, part: &Part) -> Piece {
+        for (place, detail) in &part.refused {
+            remaining.unaccepted(refused(&piece.pick(&[*place]), detail, &part.answer));
         }
-    }
-
-    /// One event was refused alone: it is at fault, unless so many are that the intake must be.
-    fn refused_alone(&self, reason: String, answer: (u16, String)) -> (Step, Sign) {
-        let mut refusals = lock(&self.refusals);
-        if refusals.refused_alone() {
-            refusals.refused(1);
-            return (Step::Refuse { reason, answer }, Sign::Answered);
+        if part.n_accepted > 0 {
+            remaining.accepted();
         }
-        let what = if refusals.is_all_refused() {
-            "the intake refuses each of many events alone"
+        if part.doubted.is_empty() {
+            return piece.pick(&part.busy);
+        }
+        if lock(&self.refusals).is_all_refused() {
+            remaining.doubt(piece.pick(&part.doubted), true);
         } else {
-            "the intake refuses more than half of the last thousand events"
-        };
-        let reason =
-            format!("{what}, so the events are not believed to be at fault; the last answer: {reason}");
-        (Step::Doubt { reason }, Sign::Blocked)
+            remaining.later(piece.pick(&part.doubted));
+        }
+        piece.pick(&part.busy)
     }
 
-    /// Notes what happened, and tells of it.
-    fn tell(&self, step: &Step, reaction: Reaction, attempt: Attempt) {
-        let Attempt { number: attempt, n_events, body_bytes, .. } = attempt;
-        let wait_ms = match reaction {
-            Reaction::Flows => 0,
-            Reaction::Pauses(pause) | Reaction::Blocks(pause) => {
-                u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
-            }
-        };
-        match step {
-            Step::Done { in_doubt: None } => {
-                self.standing.count(Request::Delivered);
-                // A late answer does not open a gate that another one has closed.
-                if reaction == Reaction::Flows {
-                    self.standing.well(attempt, n_events);
-                }
-            }
-            Step::Done { in_doubt: Some((accepted, (_, answer))) } => {
-                self.standing.count(Request::Doubtful);
-                match reaction {
-                    Reaction::Flows => self.standing.well(attempt, n_events),
-                    Reaction::Pauses(_) => {}
-                    Reaction::Blocks(_) => {
-                        let reason = "the intake accepts only a part of more than half of the last events";
-                        self.standing.failed(reason, true);
-                    }
-                }
-                error!(
-                    n_events,
-                    accepted,
-                    answer,
-                    wait_ms,
-                    "the intake accepted a part of a batch and does not say which: all of it enters the quarantine",
-                );
-            }
-            Step::Refuse { reason, .. } => {
-                self.standing.count(Request::Refused);
-                warn!(attempt, body_bytes, reason, "the intake refuses an event: it enters the quarantine");
-            }
-            Step::Halve { reason } => {
-                self.standing.count(Request::Halved);
-                if let Reaction::Flows = reaction {
-                    debug!(
-                        attempt,
-                        n_events, body_bytes, reason, "the intake did not take a batch; trying its halves"
-                    );
-                } else {
-                    self.standing.failed(reason, false);
-                    warn!(
-                        attempt,
-                        n_events,
-                        body_bytes,
-                        reason,
-                        wait_ms,
-                        "the intake did not take a batch; trying its halves"
-                    );
-                }
-            }
-            Step::Again { reason } => {
-                self.standing.count(Request::Retried);
-                let is_blocked = matches!(reaction, Reaction::Blocks(_));
-                self.standing.failed(reason, is_blocked);
-                warn!(attempt, n_events, reason, wait_ms, "the intake did not take a batch; trying again");
-            }
-            Step::Wait { reason } | Step::Doubt { reason } => {
-                self.standing.count(Request::Blocked);
-                let message = "the intake is blocked until somebody acts; everything is kept";
-                // All workers and every probe meet the same: it is said once, and again now and then.
-                if self.standing.failed(reason, true) {
-                    error!(attempt, n_events, reason, wait_ms, "{message}");
-                } else {
-                    debug!(attempt, n_events, reason, wait_ms, "{message}");
-                }
-            }
+    /// The piece failed, and is sent again before others; it waits alone where only it fails.
+    async fn again(&self, remaining: &mut Remaining, mut piece: Piece) {
+        if piece.selection.is_empty() {
+            return;
+        }
+        let backoff = Backoff::new(self.config.backoff_base, self.config.backoff_cap);
+        let alone_until = piece.failed(self.gate.accepted(), backoff, || self.random());
+        remaining.again(piece);
+        if let Some(until) = alone_until {
+            tokio::time::sleep_until(until).await;
         }
     }
 
@@ -401,7 +271,7 @@ impl Driver {
 
 /// All events of a piece, for the quarantine.
 fn doubtful(piece: &Piece, accepted: usize, answer: &(u16, String)) -> Vec<Unaccepted> {
-    let detail = format!("doubtful {accepted} of {}", piece.range.len());
+    let detail = format!("doubtful {accepted} of {}", piece.selection.len());
     unaccepted(piece, Reason::Doubtful, &detail, answer)
 }
 
@@ -412,7 +282,7 @@ fn refused(piece: &Piece, reason: &str, answer: &(u16, String)) -> Vec<Unaccepte
 
 fn unaccepted(piece: &Piece, reason: Reason, detail: &str, answer: &(u16, String)) -> Vec<Unaccepted> {
     let of = |event| Unaccepted { event, reason, detail: detail.to_owned(), answer: answer.clone() };
-    piece.range.clone().map(of).collect()
+    piece.selection.indexes().map(of).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

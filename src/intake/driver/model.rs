@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,7 +16,7 @@ use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
     checkpoint::{ContextHash, Position, Tracker},
     intake::{
-        Cause, Framing, Intake, Verdict,
+        Cause, Framing, Intake, Selection, Verdict,
         driver::{Driver, DriverConfig, Outcome, watch::Watch},
         stdout::StdoutIntake,
     },
@@ -44,6 +43,8 @@ struct Script {
     hidden_limit: usize,
     /// So many answers may be false ones.
     faults: u32,
+    /// Whether it says of each event what became of it.
+    is_itemised: bool,
     /// Whether the faults include a time in which everything is refused.
     refuses_all: bool,
     restarts: u32,
@@ -69,6 +70,7 @@ impl Script {
             bad: if random.bool() { bad } else { BTreeSet::new() },
             hidden_limit: if random.bool() { random.usize(LEAST_LIMIT..300) } else { usize::MAX },
             faults: if is_faulty { random.u32(1..40) } else { 0 },
+            is_itemised: random.u8(0..3) == 0,
             refuses_all: is_faulty && random.u8(0..3) == 0,
             restarts: if is_faulty { random.u32(0..4) } else { 0 },
         }
@@ -115,8 +117,8 @@ impl Scripted {
         (UnderWay { intake: self, epoch }, delay)
     }
 
-    /// What the intake makes of events, and whether it takes so many of them, from the first on.
-    fn answer(&self, ids: &[usize], body_bytes: usize) -> (usize, Verdict) {
+    /// What the intake makes of events, and how many of them it takes, from the first on.
+    fn answer(&self, ids: &mut Vec<usize>, body_bytes: usize) -> (usize, Verdict) {
         let mut world = self.world.lock().unwrap();
         let answer = (400, String::new());
         let reason = String::from("scripted");
@@ -151,10 +153,38 @@ impl Scripted {
         if body_bytes > self.script.hidden_limit {
             return (0, Verdict::TooLarge { reason, answer });
         }
+        if self.script.is_itemised {
+            let is_busy = world.faults > 0;
+            world.faults = world.faults.saturating_sub(1);
+            return self.itemise(ids, &mut world.random, is_busy);
+        }
         if ids.iter().any(|id| self.script.bad.contains(id)) {
             return (0, Verdict::BadBatch { reason, answer });
         }
         (ids.len(), Verdict::Delivered)
+    }
+
+    /// An answer for each event: bad ones are refused; some may be left for later, or not looked at behind a bad one.
+    fn itemise(&self, ids: &mut Vec<usize>, random: &mut fastrand::Rng, is_busy: bool) -> (usize, Verdict) {
+        let stops = random.bool();
+        let (mut refused, mut untried, mut busy, mut taken) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (place, id) in ids.iter().enumerate() {
+            if stops && !refused.is_empty() {
+                untried.push(place);
+            } else if self.script.bad.contains(id) {
+                refused.push((place, String::from("bad")));
+            } else if is_busy && random.u8(0..4) == 0 {
+                busy.push(place);
+            } else {
+                taken.push(*id);
+            }
+        }
+        let is_all = taken.len() == ids.len();
+        *ids = taken;
+        let (reason, answer) = (String::from("scripted"), (200, String::new()));
+        let partial = Verdict::Partial { refused, untried, busy, after: None, reason, answer };
+        (ids.len(), if is_all { Verdict::Delivered } else { partial })
     }
 
     fn note(&self, epoch: u64, ids: &[usize], verdict: &Verdict) {
@@ -171,13 +201,13 @@ impl Intake for Scripted {
     fn framing(&self) -> &dyn Framing {
         &StdoutIntake
     }
-    async fn attempt(&self, events: &EncodedEvents, range: Range<usize>) -> Verdict {
+    async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
         let (under_way, delay) = self.start();
-        let ids: Vec<usize> =
-            events.ranges().skip(range.start).take(range.len()).map(|at| id(&events.bytes[at])).collect();
-        let body_bytes = self.framing().overhead().body_length(range.len(), events.encoded_bytes(&range));
+        let ranges = selection.byte_ranges(events);
+        let mut ids: Vec<usize> = ranges.into_iter().map(|at| id(&events.bytes[at])).collect();
+        let body_bytes = self.framing().overhead().body_length(ids.len(), selection.encoded_bytes(events));
         tokio::time::sleep(delay).await;
-        let (taken, verdict) = self.answer(&ids, body_bytes);
+        let (taken, verdict) = self.answer(&mut ids, body_bytes);
         if matches!(verdict, Verdict::Retry { cause: Cause::Unanswered, .. }) {
             // The events are taken at once; that there is no answer shows only later.
             for id in &ids {
@@ -347,7 +377,7 @@ async fn play(seed: u64) {
     }
 }
 
-/// *Scenario*: thousands of scripts of answers (taken, taken in part, too large, not understood, busy with and without
+/// *Scenario*: thousands of scripts of answers (taken, taken in part, answered for each event, too large, not understood, busy with and without
 /// a wait, reset, blocked, lost), of delays, of workers, and of ends of the process after which all is read again from
 /// what was acknowledged.
 /// *Guarantees*: every event is accepted or in the quarantine, and no position passes one that is neither; without

@@ -1,11 +1,11 @@
 //! What is left of a batch while it is delivered in pieces: a piece that is too large or not liked is halved, down to
-//! single events. Ranges count events; nothing is encoded again.
+//! single events. Nothing is encoded again.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{model::Reason, retry::Backoff};
+use crate::{intake::Selection, model::Reason, retry::Backoff};
 
 /// An event that was not accepted for certain, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub struct Unaccepted {
     pub answer: (u16, String),
 }
 
-/// Consecutive events that are sent together.
+/// Events that are sent together.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub(super) range: Range<usize>,
+    pub(super) selection: Selection,
     /// How often the connection was reset under it.
     pub(super) resets: u32,
     /// How many requests the intake had accepted when this piece failed last.
@@ -32,8 +32,13 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    fn new(range: Range<usize>) -> Self {
-        Self { range, resets: 0, failed_at: None, backoff: None }
+    fn new(selection: Selection) -> Self {
+        Self { selection, resets: 0, failed_at: None, backoff: None }
+    }
+
+    /// Only the events at these places of it; what happened to it before happened to them.
+    pub(super) fn pick(&self, places: &[usize]) -> Self {
+        Self { selection: self.selection.pick(places), ..*self }
     }
 
     /// It failed once more. Where the intake took others since the last time, it is this piece that fails: it waits
@@ -64,7 +69,7 @@ pub(super) struct Remaining {
 impl Remaining {
     /// The whole batch.
     pub(super) fn new(n_events: usize) -> Self {
-        Self { pieces: vec![Piece::new(0..n_events)], unaccepted: Vec::new(), settled: 0 }
+        Self { pieces: vec![Piece::new(Selection::of(0..n_events))], unaccepted: Vec::new(), settled: 0 }
     }
 
     /// What is sent next.
@@ -72,21 +77,29 @@ impl Remaining {
         self.pieces.pop()
     }
 
-    /// The piece is sent again.
+    /// The piece is sent again, before all others.
     pub(super) fn again(&mut self, piece: Piece) {
-        self.pieces.push(piece);
+        if !piece.selection.is_empty() {
+            self.pieces.push(piece);
+        }
+    }
+
+    /// The piece is sent again, after all others.
+    pub(super) fn later(&mut self, piece: Piece) {
+        if !piece.selection.is_empty() {
+            self.pieces.insert(0, piece);
+        }
     }
 
     /// Both halves are sent instead, the first one first. A single event stays what it is.
     pub(super) fn halve(&mut self, piece: Piece) {
-        let Range { start, end } = piece.range;
-        let middle = start.saturating_add(end.saturating_sub(start) / 2);
-        if middle == start {
-            self.pieces.push(piece);
+        let (first, second) = piece.selection.halves();
+        if first.is_empty() {
+            self.again(piece);
             return;
         }
-        self.pieces.push(Piece::new(middle..end));
-        self.pieces.push(Piece::new(start..middle));
+        self.pieces.push(Piece::new(second));
+        self.pieces.push(Piece::new(first));
     }
 
     /// Some events were accepted: those that were refused before are at fault themselves.
@@ -116,7 +129,8 @@ impl Remaining {
         let (refused, in_doubt): (Vec<_>, Vec<_>) =
             self.unaccepted.drain(settled..).partition(|unaccepted| unaccepted.reason == Reason::Refused);
         self.unaccepted.extend(in_doubt);
-        let pieces = refused.iter().map(|refused| Piece::new(refused.event..refused.event.saturating_add(1)));
+        let single = |event: usize| Piece::new(Selection::of(event..event.saturating_add(1)));
+        let pieces = refused.iter().map(|refused| single(refused.event));
         self.pieces.splice(0..0, pieces);
         self.settled = self.unaccepted.len();
     }
@@ -130,14 +144,20 @@ impl Remaining {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     fn refused(event: usize) -> Unaccepted {
         Unaccepted { event, reason: Reason::Refused, detail: String::new(), answer: (400, String::new()) }
     }
 
-    fn ranges(remaining: &Remaining) -> Vec<Range<usize>> {
-        remaining.pieces.iter().rev().map(|piece| piece.range.clone()).collect()
+    fn pieces<const N: usize>(ranges: [Range<usize>; N]) -> Vec<Selection> {
+        ranges.map(Selection::of).into()
+    }
+
+    fn left(remaining: &Remaining) -> Vec<Selection> {
+        remaining.pieces.iter().rev().map(|piece| piece.selection.clone()).collect()
     }
 
     /// *Scenario*: a batch of six is halved down to single events; the first is refused, the second accepted, the third
@@ -149,25 +169,25 @@ mod tests {
         let mut remaining = Remaining::new(6);
         let whole = remaining.next().unwrap();
         remaining.halve(whole);
-        assert_eq!(ranges(&remaining), [0..3, 3..6]);
+        assert_eq!(left(&remaining), pieces([0..3, 3..6]));
         let half = remaining.next().unwrap();
         remaining.halve(half);
-        assert_eq!(remaining.next().unwrap().range, 0..1);
+        assert_eq!(remaining.next().unwrap().selection, Selection::of(0..1));
         remaining.unaccepted([refused(0)]);
         let pair = remaining.next().unwrap();
         remaining.halve(pair);
-        assert_eq!(remaining.next().unwrap().range, 1..2);
+        assert_eq!(remaining.next().unwrap().selection, Selection::of(1..2));
         remaining.accepted();
-        assert_eq!(remaining.next().unwrap().range, 2..3);
+        assert_eq!(remaining.next().unwrap().selection, Selection::of(2..3));
         remaining.unaccepted([refused(2)]);
         let rest = remaining.next().unwrap();
         remaining.halve(rest);
         let single = remaining.next().unwrap();
         remaining.doubt(single, true);
-        assert_eq!(ranges(&remaining), [4..6, 3..4, 2..3]);
+        assert_eq!(left(&remaining), pieces([4..6, 3..4, 2..3]));
         let rest = remaining.next().unwrap();
         remaining.doubt(rest, true);
-        assert_eq!(ranges(&remaining), [3..4, 2..3, 4..5, 5..6]);
+        assert_eq!(left(&remaining), pieces([3..4, 2..3, 4..5, 5..6]));
         assert_eq!(remaining.into_unaccepted(), [refused(0)]);
     }
 
@@ -177,7 +197,7 @@ mod tests {
     async fn a_piece_that_fails_alone() {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let begun = Instant::now();
-        let mut piece = Piece::new(0..1);
+        let mut piece = Piece::new(Selection::of(0..1));
         let waits = [7, 7, 8, 9, 9].map(|n_accepted| {
             piece.failed(n_accepted, backoff, || 1.0).map(|until| (until - begun).as_secs())
         });

@@ -104,6 +104,13 @@ impl Standing {
         }
     }
 
+    /// Something was accepted, although there is trouble: it does not stand still.
+    pub(super) fn moved(&self) {
+        self.failing.send_if_modified(|failing| {
+            failing.as_mut().map(|failing| failing.since = Instant::now()).is_some()
+        });
+    }
+
     /// Notes a failure. Returns whether it is news: another reason than the last, or the same after a long while.
     pub(super) fn failed(&self, reason: &str, is_blocked: bool) -> bool {
         let now = Instant::now();

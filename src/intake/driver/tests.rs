@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     batch::EventPlace,
-    intake::{Framing, stdout::StdoutIntake},
+    intake::{Framing, Selection, stdout::StdoutIntake},
     model::Span,
 };
 
@@ -29,11 +29,18 @@ impl<Rule: Fn(&Range<usize>, usize) -> Verdict + Send + Sync> Intake for Ruled<R
     fn framing(&self) -> &dyn Framing {
         &StdoutIntake
     }
-    async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
+    async fn attempt(&self, _events: &EncodedEvents, selection: &Selection) -> Verdict {
+        let range = bounds(selection);
         let mut requests = self.requests.lock().unwrap();
         requests.push((Instant::now(), range.clone()));
         (self.rule)(&range, requests.len())
     }
+}
+
+/// From the first selected event to behind the last.
+fn bounds(selection: &Selection) -> Range<usize> {
+    let (first, last) = (selection.indexes().next().unwrap(), selection.indexes().last().unwrap());
+    first..last + 1
 }
 
 /// What became of a batch.
@@ -157,8 +164,8 @@ async fn the_deadline_ends_everything() {
         fn framing(&self) -> &dyn Framing {
             &StdoutIntake
         }
-        async fn attempt(&self, _events: &EncodedEvents, range: Range<usize>) -> Verdict {
-            self.0.requests.lock().unwrap().push((Instant::now(), range));
+        async fn attempt(&self, _events: &EncodedEvents, selection: &Selection) -> Verdict {
+            self.0.requests.lock().unwrap().push((Instant::now(), bounds(selection)));
             std::future::pending().await
         }
     }
@@ -326,4 +333,73 @@ async fn a_batch_that_fails_alone() {
         elapsed = others => elapsed,
     };
     assert!(elapsed < Duration::from_secs(1_200), "{elapsed:?}");
+}
+
+/// The intake's word for each event: those of `refused` are at fault, those of `busy` cannot be taken now.
+fn partial(refused: &[usize], untried: &[usize], busy: &[usize]) -> Verdict {
+    Verdict::Partial {
+        refused: refused.iter().map(|place| (*place, format!("no {place}"))).collect(),
+        untried: untried.to_vec(),
+        busy: busy.to_vec(),
+        after: None,
+        reason: "some are not taken".to_owned(),
+        answer: (200, "{}".to_owned()),
+    }
+}
+
+/// *Scenario*: an intake that answers for each of six events: two are at fault, two cannot be taken now, of which one is not
+/// taken the second time either; and one that stops at the first event that is at fault and does not look at the rest.
+/// *Guarantees*: exactly those that are left are sent again, those that were not looked at without a pause; the events at
+/// fault enter the quarantine, each with what was said of it.
+#[tokio::test(start_paused = true)]
+async fn answers_for_each_event() {
+    let script = [partial(&[1, 4], &[], &[2, 5]), partial(&[], &[], &[1]), Verdict::Delivered];
+    let run = deliver(&driver(), &events(6, 9), |_, number| script[number - 1].clone()).await;
+    let sent: Vec<_> = run.requests.iter().map(|(_, range)| range.clone()).collect();
+    assert_eq!(sent, [0..6, 2..6, 5..6]);
+    let Outcome::Delivered(unaccepted) = &run.outcome else { panic!("{:?}", run.outcome) };
+    let told: Vec<_> =
+        unaccepted.iter().map(|lost| (lost.event, lost.reason, lost.detail.as_str())).collect();
+    assert_eq!(told, [(1, Reason::Refused, "no 1"), (4, Reason::Refused, "no 4")]);
+
+    let stops = |range: &Range<usize>, _| match [2, 3].iter().find(|bad| range.contains(bad)) {
+        Some(bad) => {
+            let place = bad - range.start;
+            partial(&[place], &(place + 1..range.len()).collect::<Vec<_>>(), &[])
+        }
+        None => Verdict::Delivered,
+    };
+    let run = deliver(&driver(), &events(6, 9), stops).await;
+    let sent: Vec<_> = run.requests.iter().map(|(_, range)| range.clone()).collect();
+    assert_eq!((sent, run.gaps()), (vec![0..6, 3..6, 4..6], vec![0, 0]));
+    assert_eq!(run.unaccepted(), BTreeSet::from([2, 3]));
+}
+
+/// *Scenario*: an intake that refuses every event of several batches, each by itself; after an hour it is mended. Another
+/// one refuses more than half of more than a thousand events.
+/// *Guarantees*: neither is believed: nothing enters the quarantine that is taken later, and it is asked seldom meanwhile.
+#[tokio::test(start_paused = true)]
+async fn events_that_are_refused_too_often() {
+    let begun = Instant::now();
+    let refuses_all = |range: &Range<usize>, _| {
+        if begun.elapsed() < Duration::from_secs(3_600) {
+            partial(&(0..range.len()).collect::<Vec<_>>(), &[], &[])
+        } else {
+            Verdict::Delivered
+        }
+    };
+    let run = deliver(&driver(), &events(40, 9), refuses_all).await;
+    assert_eq!(run.outcome, Outcome::Delivered(vec![]));
+    assert!(run.requests.len() < 40, "{}", run.requests.len());
+
+    let begun = Instant::now();
+    let refuses_most = |range: &Range<usize>, _| {
+        if range.len() > 1 && begun.elapsed() < Duration::from_secs(3_600) {
+            partial(&(0..range.len()).filter(|place| place % 3 > 0).collect::<Vec<_>>(), &[], &[])
+        } else {
+            Verdict::Delivered
+        }
+    };
+    let run = deliver(&driver(), &events(1_500, 9), refuses_most).await;
+    assert_eq!(run.outcome, Outcome::Delivered(vec![]));
 }

@@ -56,7 +56,7 @@ impl Watch {
     /// A request of this phase is answered so.
     pub(super) fn answered(&mut self, epoch: u64, verdict: &Verdict, now: Instant) {
         let after = match verdict {
-            Verdict::Retry { after, .. } => *after,
+            Verdict::Retry { after, .. } | Verdict::Partial { after, .. } => *after,
             Verdict::Blocked { .. } if self.epoch == epoch => Some(BLOCKED),
             Verdict::Delivered
             | Verdict::Doubtful { .. }
@@ -70,24 +70,29 @@ impl Watch {
         if self.epoch != epoch {
             return;
         }
-        match verdict {
+        let is_failure = match verdict {
+            Verdict::Retry { .. } | Verdict::Blocked { .. } => true,
+            Verdict::Partial { busy, .. } => !busy.is_empty(),
             Verdict::Delivered
             | Verdict::Doubtful { .. }
             | Verdict::TooLarge { .. }
-            | Verdict::BadBatch { .. } => {
+            | Verdict::BadBatch { .. }
+            | Verdict::Closed { .. } => false,
+        };
+        match is_failure {
+            false => {
                 self.failures = 0;
                 if std::mem::take(&mut self.pauses) {
                     self.next_epoch();
                 }
             }
-            Verdict::Retry { .. } | Verdict::Blocked { .. } => {
+            true => {
                 self.failures += 1;
                 if self.failures >= 2 || self.pauses || after.is_some() {
                     self.pauses = true;
                     self.next_epoch();
                 }
             }
-            Verdict::Closed { .. } => {}
         }
     }
 

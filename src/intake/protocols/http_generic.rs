@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    intake::{Answer, Framing, Overhead, Protocol, Verdict, http_intake::HttpFraming},
+    intake::{Answer, Framing, Overhead, Protocol, Verdict},
     model::{Secret, may_be_secret},
 };
 
@@ -20,6 +20,15 @@ const ADVICE: Advice = Advice {
     credentials: "check `auth` and `headers`",
     success: "if the receiver means that it has the events, add the status to `success_codes`, else check `url`",
 };
+
+/// Layout of a generic body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpFraming {
+    /// One event a line, `application/x-ndjson`, every line ended.
+    Ndjson,
+    /// `[event,event]`, `application/json`.
+    JsonArray,
+}
 
 /// The protocol with one receiver's address.
 pub struct HttpGeneric {

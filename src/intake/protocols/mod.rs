@@ -1,6 +1,7 @@
 //! The protocols: how a request is laid out and what its answer means. Pure.
 
 pub(in crate::intake) mod answers;
+mod choice;
 pub mod http_generic;
 pub mod sekoia;
 
@@ -8,6 +9,8 @@ use std::ops::Range;
 
 use http::header::InvalidHeaderValue;
 use url::Url;
+
+pub use choice::ProtocolConfig;
 
 /// The settings of an intake do not make a request.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use url::Url;
 use super::{http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
-    intake::{Framing, http_intake::HttpFraming},
+    intake::{Framing, protocols::http_generic::HttpFraming},
     model::{BlobName, Hour, HourlyBlob, Secret, Span},
 };
 

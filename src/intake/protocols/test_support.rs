@@ -53,6 +53,7 @@ pub(super) fn decoded(framing: &dyn Framing, text: &[u8]) -> Vec<u8> {
 pub(super) enum Kind {
     Delivered,
     Doubtful(usize),
+    Partial,
     TooLarge,
     BadBatch,
     Retry,
@@ -109,6 +110,7 @@ pub(super) fn kind(verdict: &Verdict) -> Kind {
     match verdict {
         Verdict::Delivered => Kind::Delivered,
         Verdict::Doubtful { accepted, .. } => Kind::Doubtful(*accepted),
+        Verdict::Partial { .. } => Kind::Partial,
         Verdict::TooLarge { .. } => Kind::TooLarge,
         Verdict::BadBatch { .. } => Kind::BadBatch,
         Verdict::Retry { .. } => Kind::Retry,

@@ -7,10 +7,11 @@ use flowlogd::{
     event::Event,
     http,
     intake::{
-        Intake, Verdict,
+        Intake, Selection, Verdict,
         auth::Auth,
         driver::{Driver, DriverConfig, Outcome},
-        http_intake::{Compression, Config, HttpIntake, ProtocolConfig},
+        http_intake::{Compression, Config, HttpIntake},
+        protocols::ProtocolConfig,
     },
     model::{EventId, RecordKey, Secret, Span},
 };
@@ -71,7 +72,7 @@ pub(crate) fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedE
 
 /// Sends all of the events once.
 pub(crate) async fn attempt(intake: &HttpIntake, events: &EncodedEvents) -> Verdict {
-    intake.attempt(events, 0..events.len()).await
+    intake.attempt(events, &Selection::of(0..events.len())).await
 }
 
 /// Delivers all of them, in a reasonable time.

@@ -1,0 +1,61 @@
+//! The protocol of an intake as the settings have it.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+use url::Url;
+
+use super::{
+    RequestError,
+    http_generic::{HttpFraming, HttpGeneric},
+    sekoia::Sekoia,
+};
+use crate::{intake::Protocol, model::Secret};
+
+/// Which protocol is spoken.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ProtocolConfig {
+    /// Sekoia.io `/batch`.
+    Sekoia {
+        /// The intake key; goes into the body.
+        intake_key: Secret,
+    },
+    /// Any receiver of NDJSON or of a JSON array.
+    Http {
+        /// Layout of the body.
+        framing: HttpFraming,
+        /// Headers to add, checked.
+        headers: HeaderMap,
+        /// Statuses that mean "accepted".
+        success_codes: Vec<StatusCode>,
+    },
+}
+
+impl fmt::Debug for ProtocolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sekoia { intake_key } => f.debug_struct("Sekoia").field("intake_key", intake_key).finish(),
+            Self::Http { framing, headers, success_codes } => f
+                .debug_struct("Http")
+                .field("framing", framing)
+                .field("headers", &headers.keys().collect::<Vec<_>>())
+                .field("success_codes", success_codes)
+                .finish(),
+        }
+    }
+}
+
+impl ProtocolConfig {
+    /// The protocol for the intake at `url`.
+    ///
+    /// # Errors
+    /// [`RequestError`] where that makes no request.
+    pub(in crate::intake) fn build(&self, url: &Url) -> Result<Arc<dyn Protocol>, RequestError> {
+        Ok(match self {
+            Self::Sekoia { intake_key } => Arc::new(Sekoia::new(url, intake_key)?),
+            Self::Http { framing, headers, success_codes } => {
+                Arc::new(HttpGeneric::new(url, *framing, headers, success_codes)?)
+            }
+        })
+    }
+}
