@@ -317,7 +317,7 @@ impl Sender<'_> {
     /// Adds events to the open request, which leaves whenever it is full.
     fn push(&mut self, row: &Row, encoded: &EncodedEvents, store: &mut SqliteStore) -> Result<(), Stop> {
         for (range, place) in encoded.ranges().zip(&encoded.places) {
-            let overhead = self.intake.framing().overhead();
+            let overhead = self.intake.body_overhead();
             let n_events = self.open.events.len().saturating_add(1);
             let event_bytes = self.open.events.bytes.len().saturating_add(range.len());
             let is_too_large = overhead.body_length(n_events, event_bytes) > self.of.batch.max_bytes;

@@ -46,9 +46,11 @@ impl Proxy {
         Ok(Self(url))
     }
 
-    /// What must not be quoted from an answer: the password, as it is written and as it is meant.
+    /// What must not be quoted from an answer: the password, or a user name that stands for one, as it is written and as it
+    /// is meant.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
-        let Some(written) = self.0.password() else { return Vec::new() };
+        let alone = Some(self.0.username()).filter(|username| !username.is_empty());
+        let Some(written) = self.0.password().or(alone) else { return Vec::new() };
         let meant = percent_decode_str(written).decode_utf8_lossy().into_owned();
         vec![Secret::new(written.to_owned()), Secret::new(meant)]
     }
@@ -96,7 +98,8 @@ mod tests {
         };
         let secrets = Proxy::parse("http://u:p%40ss@proxy").unwrap().secrets();
         assert_eq!(secrets.iter().map(Secret::reveal).collect::<Vec<_>>(), ["p%40ss", "p@ss"]);
-        assert!(Proxy::parse("http://u@proxy").unwrap().secrets().is_empty());
+        assert_eq!(Proxy::parse("http://token@proxy").unwrap().secrets().len(), 2);
+        assert!(Proxy::parse("http://proxy").unwrap().secrets().is_empty());
         check("http://proxy:3128", Ok("http://proxy:3128"));
         check("http://proxy", Ok("http://proxy"));
         check("http://[::1]:8080/", Ok("http://[::1]:8080"));

@@ -42,9 +42,35 @@ impl Answer {
     }
 
     fn beginning(&self, limit: usize) -> String {
-        let examined = self.body.get(..EXAMINED_BYTES).unwrap_or(&self.body);
-        let mut text = self.redaction.apply(&String::from_utf8_lossy(examined));
+        let mut text = match self.body.get(..EXAMINED_BYTES) {
+            None => self.redaction.apply(&String::from_utf8_lossy(&self.body)),
+            Some(examined) => {
+                let mut text = self.redaction.apply(&String::from_utf8_lossy(examined));
+                // A secret may have been cut: its beginning is not recognised.
+                text.truncate(text.floor_char_boundary(text.len().saturating_sub(self.redaction.longest())));
+                text
+            }
+        };
         text.truncate(text.floor_char_boundary(limit));
         text.replace(char::is_control, " ").trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+
+    /// *Scenario*: an answer of more bytes than are looked at, all of them a long secret again and again, so that one is cut
+    /// at the end of what is looked at.
+    /// *Guarantees*: no piece of it is quoted or kept.
+    #[test]
+    fn a_secret_that_is_cut_is_not_quoted() {
+        let secret = "s3cret".repeat(500);
+        let body = Bytes::from(secret.repeat(30));
+        let redaction = Redaction::new(&[Secret::new(secret)]);
+        let answer = Answer { status: StatusCode::FORBIDDEN, headers: HeaderMap::new(), body, redaction };
+        assert!(!answer.quote().contains("s3cret"), "{}", answer.quote());
+        assert!(!answer.keep().1.contains("s3cret"), "{:?}", answer.keep());
     }
 }

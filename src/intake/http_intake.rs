@@ -1,6 +1,11 @@
 //! An intake over HTTPS: a protocol, the client and compression.
 
-use std::{fmt, io::Write, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    io::Write,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use ::http::{HeaderValue, StatusCode, header::CONTENT_ENCODING};
 use async_trait::async_trait;
@@ -9,7 +14,7 @@ use flate2::{Compression as Level, write::GzEncoder};
 use url::Url;
 
 use super::{
-    Answer, Cause, Framing, Intake, Protocol, Selection, Verdict,
+    Answer, Cause, Framing, Intake, Overhead, Protocol, Selection, Verdict,
     auth::{Auth, Credentials},
     oauth::Denied,
     protocols::{ProtocolConfig, RequestError},
@@ -44,8 +49,11 @@ pub struct Config {
     pub compression: Compression,
     /// How to connect.
     pub http: http::Config,
-    /// The files that secrets and certificates came from; they are read again when they change or a secret is refused.
+    /// The files that secrets and certificates came from; they are read again when they change, and when the intake takes
+    /// nothing until somebody acts.
     pub files: Vec<WatchedFile>,
+    /// Whether they have changed is looked at this often at most.
+    pub look_every: Duration,
 }
 
 impl fmt::Debug for Config {
@@ -169,28 +177,38 @@ impl HttpIntake {
         Ok((Answer { status, headers, body, redaction }, credentials))
     }
 
-    /// What another try is made with, where what came of the first one is a matter of credentials and there may be others
-    /// by now: in a file, or at the token endpoint.
+    /// What a try came to.
+    fn judge(
+        connection: &Connection,
+        n_events: usize,
+        result: &Result<(Answer, Credentials), Failed>,
+    ) -> Verdict {
+        match result {
+            Ok((answer, _)) => connection.protocol.classify(n_events, answer, SystemTime::now()),
+            Err(Failed::Denied(denied)) => denied.verdict(),
+            Err(Failed::Unanswered(verdict)) => verdict.clone(),
+        }
+    }
+
+    /// What another try is made with, where the first one blocks and there may be other credentials or certificates by now:
+    /// in a file, or at the token endpoint.
     async fn renewed(
         &self,
         connection: &Arc<Connection>,
         result: &Result<(Answer, Credentials), Failed>,
+        verdict: &Verdict,
     ) -> Option<Arc<Connection>> {
-        match result {
-            Ok((answer, credentials)) => match answer.status {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    if let Some(rotated) = self.rotation.read_again().await {
-                        return Some(rotated);
-                    }
-                    let is_expired = answer.status == StatusCode::UNAUTHORIZED
-                        && connection.authorizer.refused(credentials);
-                    is_expired.then(|| Arc::clone(connection))
-                }
-                _ => None,
-            },
-            Err(Failed::Denied(denied)) if denied.is_refused => self.rotation.read_again().await,
-            Err(_) => None,
+        let is_blocked =
+            matches!(verdict, Verdict::Blocked { .. } | Verdict::Retry { cause: Cause::Untrusted, .. });
+        if !is_blocked {
+            return None;
         }
+        if let Some(rotated) = self.rotation.read_again(connection).await {
+            return Some(rotated);
+        }
+        let Ok((answer, credentials)) = result else { return None };
+        let is_refused = matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        (is_refused && connection.authorizer.refused(credentials)).then(|| Arc::clone(connection))
     }
 }
 
@@ -200,18 +218,17 @@ impl Intake for HttpIntake {
         self.rotation.framing()
     }
 
+    fn body_overhead(&self) -> Overhead {
+        self.rotation.overhead()
+    }
+
     async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
-        let mut connection = self.rotation.current().await;
-        let mut result = self.exchange(&connection, events, selection).await;
-        if let Some(renewed) = self.renewed(&connection, &result).await {
-            connection = renewed;
-            result = self.exchange(&connection, events, selection).await;
-        }
-        match result {
-            Ok((answer, _)) => connection.protocol.classify(selection.len(), &answer, SystemTime::now()),
-            Err(Failed::Denied(denied)) => denied.into_verdict(),
-            Err(Failed::Unanswered(verdict)) => verdict,
-        }
+        let connection = self.rotation.current().await;
+        let result = self.exchange(&connection, events, selection).await;
+        let verdict = Self::judge(&connection, selection.len(), &result);
+        let Some(renewed) = self.renewed(&connection, &result, &verdict).await else { return verdict };
+        let result = self.exchange(&renewed, events, selection).await;
+        Self::judge(&renewed, selection.len(), &result)
     }
 }
 

@@ -169,6 +169,11 @@ pub trait Intake: Send + Sync + fmt::Debug {
     /// How its events are laid out.
     fn framing(&self) -> &dyn Framing;
 
+    /// Exact size of what surrounds the events of the next request; a secret in it may change while the process runs.
+    fn body_overhead(&self) -> Overhead {
+        self.framing().overhead()
+    }
+
     /// Sends the selected events once and judges the answer. Network errors are verdicts too.
     async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict;
 }

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     event::json,
@@ -14,18 +15,14 @@ use crate::{
 pub struct Redaction(Arc<[Secret]>);
 
 impl Redaction {
-    /// Takes out these texts and what may be secret of them alone, in plain and as JSON escapes them.
+    /// Takes out these texts and what may be secret of them alone, in plain and as JSON, HTML and URLs spell them.
     #[must_use]
     pub fn new(secrets: &[Secret]) -> Self {
         let mut hidden = Vec::new();
         for secret in secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
             for text in std::iter::once(secret.to_owned()).chain(parts(secret)) {
-                let mut escaped_bytes = Vec::new();
-                json::write_escaped(&mut escaped_bytes, text.as_bytes());
-                let escaped = String::from_utf8_lossy(&escaped_bytes).into_owned();
-                // Some servers escape slashes too.
-                let slashed = escaped.replace('/', "\\/");
-                hidden.extend([slashed, escaped, text].map(Secret::new));
+                hidden.extend(spellings(&text).into_iter().map(Secret::new));
+                hidden.push(Secret::new(text));
             }
         }
         // A secret may contain another one: the longest first, so that no piece of it stays.
@@ -35,6 +32,12 @@ impl Redaction {
         });
         hidden.dedup();
         Self(hidden.into())
+    }
+
+    /// Bytes of the longest secret: so much at the end of a text that was cut may be a piece of one.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.0.first().map_or(0, |secret| secret.reveal().len())
     }
 
     /// The text with three asterisks for each secret.
@@ -50,6 +53,19 @@ impl fmt::Debug for Redaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redaction({})", self.0.len())
     }
+}
+
+/// A text as JSON escapes it, with and without slashes, as HTML does, and as forms and URLs do.
+fn spellings(text: &str) -> [String; 6] {
+    let mut escaped_bytes = Vec::new();
+    json::write_escaped(&mut escaped_bytes, text.as_bytes());
+    let escaped = String::from_utf8_lossy(&escaped_bytes).into_owned();
+    let slashed = escaped.replace('/', "\\/");
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let quoted = html.replace('"', "&quot;").replace('\'', "&#39;");
+    let in_form = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let in_url = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    [escaped, slashed, html, quoted, in_form, in_url]
 }
 
 /// What a server may say of a path or a query: a segment, or the value of a parameter, as it is written or as it is meant.
@@ -99,9 +115,30 @@ mod tests {
                 "Proxy-Authorization: Basic bWU6cGFzcy1zZWNyZXQ=, basic bTpw",
                 "Proxy-Authorization: Basic ***, basic ***",
             ),
+            ("in%2Fcanary%2520path%2Fv1 and &lt;b&gt;", "in%2F***%2Fv1 and &lt;b&gt;"),
             ("Basic authorization or basic auth? No basic ", "Basic authorization or basic auth? No basic "),
         ] {
             assert_eq!(redaction.apply(said), shown);
+        }
+    }
+
+    /// *Scenario*: a secret of letters that every kind of text spells in its own way.
+    /// *Guarantees*: it is hidden in each.
+    #[test]
+    fn every_spelling_is_hidden() {
+        let secret = "a&1<2>\"3'/ \u{e9}";
+        let redaction = Redaction::new(&[Secret::new(secret.to_owned())]);
+        assert!(redaction.longest() >= secret.len());
+        for said in [
+            "a&1<2>\"3'/ \u{e9}",
+            "a&1<2>\\\"3'/ \u{e9}",
+            "a&1<2>\\\"3'\\/ \u{e9}",
+            "a&amp;1&lt;2&gt;\"3'/ \u{e9}",
+            "a&amp;1&lt;2&gt;&quot;3&#39;/ \u{e9}",
+            "a%261%3C2%3E%223%27%2F+%C3%A9",
+            "a%261%3C2%3E%223%27%2F%20%C3%A9",
+        ] {
+            assert_eq!(redaction.apply(said), "***", "{said}");
         }
     }
 }

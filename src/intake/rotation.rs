@@ -4,28 +4,26 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    Framing, Protocol,
+    Framing, Overhead, Protocol,
     auth::{Auth, Authorizer},
     http_intake::{Config, IntakeSetupError},
     protocols::ProtocolConfig,
 };
 use crate::{
-    http::{self, Identity, NotAnIdentity, Proxy},
+    http::{self, Identity, Proxy},
     model::{NotASecret, Secret},
     telemetry::chain,
 };
-
-/// Whether a file has changed is looked at this often at most.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A file with something of an intake in it that is renewed now and then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,8 +132,9 @@ struct State {
     stamps: Option<Vec<Stamp>>,
 }
 
-/// What changes when a file does: its time and its length, where it is there.
-type Stamp = Option<(SystemTime, u64)>;
+/// What changes when a file does, where it is there: the times of its content and of its owner and mode, its length and
+/// the file itself.
+type Stamp = Option<(SystemTime, (i64, i64), u64, u64)>;
 
 /// What the files hold that could be read.
 type Contents = BTreeMap<FilePlace, Vec<u8>>;
@@ -151,16 +150,21 @@ impl Rotation {
         Ok(Self { first, state: Mutex::new(state) })
     }
 
-    /// How events are laid out, which does not depend on secrets.
+    /// How events are laid out, which does not depend on secrets; what surrounds them may.
     pub(super) fn framing(&self) -> &dyn Framing {
         self.first.protocol.as_ref()
+    }
+
+    /// The size of what surrounds the events of the next request.
+    pub(super) fn overhead(&self) -> Overhead {
+        self.state().connection.protocol.overhead()
     }
 
     /// What the next request is made with.
     pub(super) async fn current(&self) -> Arc<Connection> {
         let due = {
             let mut state = self.state();
-            let is_due = state.stamps.is_none() || state.looked.elapsed() >= LOOK_EVERY;
+            let is_due = state.stamps.is_none() || state.looked.elapsed() >= state.config.look_every;
             (is_due && !state.config.files.is_empty()).then(|| {
                 state.looked = Instant::now();
                 state.config.files.clone()
@@ -172,45 +176,40 @@ impl Rotation {
             let before = self.state().stamps.replace(stamps.clone());
             // The first look also finds what has changed since the settings were read.
             if before.as_ref() != Some(&stamps) {
-                self.read_again().await;
+                self.read_files().await;
             }
         }
         Arc::clone(&self.state().connection)
     }
 
-    /// Reads the files again. Returns the connection with what they hold now, where that is something else.
-    pub(super) async fn read_again(&self) -> Option<Arc<Connection>> {
-        let files = self.state().config.files.clone();
-        if files.is_empty() {
-            return None;
+    /// Reads the files again, after a request with this connection came to nothing. Returns another connection, where what
+    /// they hold now makes one, or made one meanwhile.
+    pub(super) async fn read_again(&self, used: &Arc<Connection>) -> Option<Arc<Connection>> {
+        let other = || Some(Arc::clone(&self.state().connection)).filter(|known| !Arc::ptr_eq(known, used));
+        if let Some(renewed) = other() {
+            return Some(renewed);
         }
-        // An error: the runtime is ending.
-        let contents = tokio::task::spawn_blocking(move || read_all(files)).await.ok()?;
-        let mut state = self.state();
-        let (config, keys) = renewed(&state.config, contents);
-        if keys.is_empty() {
-            return None;
+        self.read_files().await;
+        other()
+    }
+
+    async fn read_files(&self) {
+        let known = self.state().config.clone();
+        if known.files.is_empty() {
+            return;
         }
-        let keys = keys.join(", ");
-        let client = if config.http == state.config.http {
-            Ok(state.connection.client.clone())
-        } else {
-            http::Client::new(&config.http).map_err(IntakeSetupError::Client)
+        let client = self.state().connection.client.clone();
+        let work = move || {
+            let files = known.files.clone();
+            renewed(known, client, read_all(files))
         };
-        match client.and_then(|client| Connection::new(&config, client)) {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                state.config = config;
-                state.connection = Arc::clone(&connection);
-                drop(state);
-                info!(keys, "secrets or certificates of an intake were read again from their files");
-                Some(connection)
-            }
-            Err(error) => {
-                warn!(keys, error = %chain(&error), "what a file of an intake holds now cannot be used");
-                None
-            }
-        }
+        // An error: the runtime is ending.
+        let Ok(Some((config, connection, keys))) = tokio::task::spawn_blocking(work).await else { return };
+        let mut state = self.state();
+        (state.config, state.connection) = (config, Arc::new(connection));
+        drop(state);
+        let keys = keys.join(", ");
+        info!(keys, "secrets or certificates of an intake were read again from their files");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -218,51 +217,74 @@ impl Rotation {
     }
 }
 
-/// The configuration with what the files hold now, and the keys of what is new in it.
-fn renewed(known: &Config, mut contents: Contents) -> (Config, Vec<&'static str>) {
-    let mut config = known.clone();
-    let mut keys = Vec::new();
-    for place in FilePlace::SECRETS {
-        let Some(bytes) = contents.remove(&place) else { continue };
-        match Secret::from_file(bytes) {
-            Ok(secret) => {
-                if let Some(known) = place.secret(&mut config).filter(|known| **known != secret) {
-                    *known = secret;
-                    keys.push(place.key());
-                }
-            }
-            Err(error) => say_unusable(place, &NotRead::Text(error)),
-        }
-    }
-    if let Some(pem) = contents.remove(&FilePlace::Roots)
-        && config.http.extra_roots_pem.as_ref() != Some(&pem)
-    {
-        config.http.extra_roots_pem = Some(pem);
-        keys.push(FilePlace::Roots.key());
-    }
+/// What is new in the files and can be used, each for itself: one that is wrong does not hold up the others. `None` where
+/// there is nothing.
+fn renewed(
+    known: Config,
+    client: http::Client,
+    mut contents: Contents,
+) -> Option<(Config, Connection, Vec<&'static str>)> {
+    let (mut config, mut client, mut made, mut keys) = (known, client, None, Vec::new());
     // Only the pair is renewed: between the writing of the one file and of the other they do not fit.
-    let pair = contents.remove(&FilePlace::ClientCertificate).zip(contents.remove(&FilePlace::ClientKey));
-    if let Some((certificates_pem, key_pem)) = pair
-        && config.http.identity.as_ref().is_some_and(|known| known.pem() != (&certificates_pem, &key_pem))
-    {
-        match Identity::from_pem(certificates_pem, key_pem) {
-            Ok(identity) => {
-                config.http.identity = Some(identity);
-                keys.extend([FilePlace::ClientCertificate.key(), FilePlace::ClientKey.key()]);
+    let places = FilePlace::SECRETS.into_iter().chain([FilePlace::Roots, FilePlace::ClientKey]);
+    for place in places {
+        let Some(bytes) = contents.remove(&place) else { continue };
+        let mut tried = config.clone();
+        let is_new = match place {
+            FilePlace::Roots => Ok(tried.http.extra_roots_pem.replace(bytes) != config.http.extra_roots_pem),
+            FilePlace::ClientKey | FilePlace::ClientCertificate => {
+                let Some(chain) = contents.remove(&FilePlace::ClientCertificate) else { continue };
+                renew_identity(&mut tried, chain, bytes)
             }
-            Err(error) => {
-                let place = match error {
-                    NotAnIdentity::Certificate => FilePlace::ClientCertificate,
-                    NotAnIdentity::Key
-                    | NotAnIdentity::Encrypted
-                    | NotAnIdentity::Unusable(_)
-                    | NotAnIdentity::Mismatch => FilePlace::ClientKey,
-                };
-                say_unusable(place, &error);
+            FilePlace::IntakeKey
+            | FilePlace::Bearer
+            | FilePlace::Password
+            | FilePlace::HeaderValue
+            | FilePlace::ClientSecret => renew_secret(place, &mut tried, bytes),
+        };
+        let connected = match is_new {
+            Ok(false) => continue,
+            Ok(true) => connect(&config, &tried, &client),
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(connection) => {
+                client = connection.client.clone();
+                (config, made) = (tried, Some(connection));
+                keys.push(place.key());
             }
+            Err(error) => say_unusable(place, error.as_ref()),
         }
     }
-    (config, keys)
+    made.map(|connection| (config, connection, keys))
+}
+
+type Unusable = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connection that a changed configuration makes. The client, with its open connections, stays where it can.
+fn connect(known: &Config, tried: &Config, client: &http::Client) -> Result<Connection, Unusable> {
+    let client = if known.http == tried.http {
+        client.clone()
+    } else {
+        http::Client::new(&tried.http).map_err(IntakeSetupError::Client)?
+    };
+    Ok(Connection::new(tried, client)?)
+}
+
+/// Whether the file of a secret holds another one now.
+fn renew_secret(place: FilePlace, config: &mut Config, bytes: Vec<u8>) -> Result<bool, Unusable> {
+    let secret = Secret::from_file(bytes).map_err(NotRead::Text)?;
+    let known = place.secret(config).filter(|known| **known != secret);
+    Ok(known.map(|known| *known = secret).is_some())
+}
+
+/// Whether the files of the client certificate hold another pair now.
+fn renew_identity(config: &mut Config, chain: Vec<u8>, key: Vec<u8>) -> Result<bool, Unusable> {
+    if config.http.identity.as_ref().is_none_or(|known| known.pem() == (&chain, &key)) {
+        return Ok(false);
+    }
+    config.http.identity = Some(Identity::from_pem(chain, key)?);
+    Ok(true)
 }
 
 fn say_unusable(place: FilePlace, error: &(dyn std::error::Error + 'static)) {
@@ -272,7 +294,8 @@ fn say_unusable(place: FilePlace, error: &(dyn std::error::Error + 'static)) {
 fn stamps(files: &[WatchedFile]) -> Vec<Stamp> {
     let stamp = |file: &WatchedFile| {
         let metadata = fs::metadata(&file.path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Some((metadata.modified().ok()?, changed, metadata.len(), metadata.ino()))
     };
     files.iter().map(stamp).collect()
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(
     mut runs: mpsc::Receiver<Handed>,
     batches: mpsc::Sender<(Batch, Share)>,
 ) {
-    let overhead = lane.intake.framing().overhead();
+    let overhead = lane.intake.body_overhead();
     let size = BodySize { fixed: overhead.fixed, separator: overhead.separator };
     let mut limits = lane.delivery.batch;
     // A batch that needs all of the intake's memory would be the only one in flight.

@@ -37,6 +37,10 @@ const MOST_IN_FLIGHT: u64 = 64;
 const MOST_REQUESTS_PER_SECOND: u64 = 1_000_000;
 /// As many events as a batch can hold at all.
 const MOST_EVENTS: u64 = 1_000_000;
+
+/// Whether the file of a secret or of a certificate has changed is looked at this often at most.
+const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(10);
+
 /// Checks one intake; what is wrong goes into the report.
 /// `files` are those that secrets came from.
 pub(super) fn check_intake(
@@ -186,6 +190,7 @@ fn check_http(
             total_timeout: Some(INTAKE_TIMEOUT),
         },
         files: watched,
+        look_every: LOOK_AT_FILES_EVERY,
     })
 }
 

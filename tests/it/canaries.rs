@@ -124,7 +124,7 @@ impl Peer {
             }
             Kind::Header => format!("header = {{ name = \"x-api-key\", {} }}", secret("value", "value")),
             Kind::ClientCredentials => format!(
-                "oauth2_client_credentials = {{ token_url = \"{}/token?key=canary-tenant-{name}\", \
+                "oauth2_client_credentials = {{ token_url = \"{}/canary-tenant-{name}/token?key=canary-tenant-{name}\", \
                  client_id = \"flowlogd\", {} }}",
                 self.tokens.url(),
                 secret("client_secret", "password")

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Longest pause of the drivers here.
-const CAP: Duration = Duration::from_millis(500);
+const CAP: Duration = Duration::from_secs(1);
 
 /// Longest request of the drivers here.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,14 +139,17 @@ async fn recovery(fault: Fault) -> Duration {
 
 /// *Scenario*: each fault holds for six times the longest pause and then ends, on lines of their own; each pause is drawn
 /// nearly as long as it may be.
-/// *Guarantees*: nothing is delivered before its end, and everything within twice the longest pause after it, and one
-/// request that still waits for its answer.
+/// *Guarantees*: nothing is delivered before its end, and everything within twice the longest pause after it; where a
+/// request still waits for its answer then, it may take that long more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivery_resumes_soon_after_a_fault() {
     let faults = [Fault::Reset(0), Fault::Reset(600), Fault::Silence, TRICKLE, Fault::CutAnswer];
     let recoveries = join_all(faults.map(recovery)).await;
-    let most = 2 * CAP + TIMEOUT;
-    assert!(recoveries.iter().all(|recovery| *recovery <= most), "{faults:?}: {recoveries:?}");
+    for (fault, recovery) in faults.into_iter().zip(recoveries) {
+        let hangs = matches!(fault, Fault::Silence | TRICKLE);
+        let most = if hangs { 2 * CAP + TIMEOUT } else { 2 * CAP };
+        assert!(recovery <= most, "{fault:?}: {recovery:?}");
+    }
 }
 
 /// *Scenario*: requests and answers arrive in pieces of a byte, and of seven.

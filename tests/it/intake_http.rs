@@ -270,3 +270,33 @@ async fn keys_are_read_again_from_their_files() {
     // Two refusals, a third one with a request with the new key right after it, and no more.
     assert_eq!(receiver.stop().0, "received 3 events, 6 requests, 3 of them accepted");
 }
+
+/// *Scenario*: the intake's key has changed in its file, to a longer one, when four requests with the old one are under way;
+/// beside it stands a file that cannot be used.
+/// *Guarantees*: each of them goes out again with the new key; nothing is blocked; the length of the next body is known
+/// exactly; the file that is wrong holds up nothing.
+#[tokio::test]
+async fn a_key_that_many_requests_need() {
+    let receiver = Receiver::start(&["--intake-key", "the-new-one, which is \"longer\""]);
+    let directory = tempfile::tempdir().unwrap();
+    let [key, roots] = ["intake_key", "ca.pem"].map(|name| directory.path().join(name));
+    std::fs::write(&key, "the-old-one").unwrap();
+    std::fs::write(&roots, receiver.ca_pem()).unwrap();
+    let mut settings = config(&receiver.url, Some(receiver.ca_pem()), sekoia());
+    settings.files = vec![
+        WatchedFile { path: roots.clone(), place: FilePlace::Roots },
+        WatchedFile { path: key.clone(), place: FilePlace::IntakeKey },
+    ];
+    let intake = HttpIntake::new(settings).unwrap();
+    let events = encode(&intake, &["1"]);
+    blocked(attempt(&intake, &events).await);
+    let length = |intake: &HttpIntake| intake.body_overhead().body_length(0, 0);
+    let before = length(&intake);
+    std::fs::write(&key, "the-new-one, which is \"longer\"").unwrap();
+    std::fs::write(&roots, "no certificate").unwrap();
+    let verdicts = futures_util::future::join_all((0..4).map(|_| attempt(&intake, &events))).await;
+    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Delivered), "{verdicts:?}");
+    // Two of the letters are escaped.
+    assert_eq!(length(&intake) - before, "the-new-one, which is \"longer\"".len() + 2 - "the-old-one".len());
+    assert_eq!(receiver.ledger(), ["1"; 4]);
+}

@@ -21,9 +21,6 @@ use futures_util::future::join_all;
 /// A batch goes on its way at once, unless the machine is busy.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Files are looked at again after this long.
-const LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
-
 /// Demands a certificate of clients.
 const DEMANDING: &str = "ssl_client_certificate ca.pem;\nssl_verify_client on;";
 
@@ -158,6 +155,7 @@ fn intake_with_certificate(nginx: &Nginx, client: &Certificates, files: Vec<Watc
     let mut settings = config(&nginx.url(), Some(ca_pem), sekoia());
     settings.http.identity = Some(client.client_identity());
     settings.files = files;
+    settings.look_every = Duration::ZERO;
     HttpIntake::new(settings).unwrap()
 }
 
@@ -190,9 +188,6 @@ async fn a_client_certificate_is_renewed() {
             assert!(reason.contains(part), "{part}: {reason}");
         }
         std::fs::write(path, pem).unwrap();
-        tokio::time::pause();
-        tokio::time::advance(LOOKED_AT_EVERY).await;
-        tokio::time::resume();
     }
     assert_eq!(attempt(&intake, &events).await, Verdict::Delivered);
     assert_eq!(receiver.ledger(), ["renewed"]);

@@ -199,6 +199,23 @@ async fn no_token_no_request() {
     assert_eq!(world.sent(), [""; 0]);
 }
 
+/// *Scenario*: eight requests at once without a token, refused by the token endpoint; then eight more, for which it issues
+/// one.
+/// *Guarantees*: the eight share what was said: the secret is tried once in each place. So they do with the token.
+#[tokio::test]
+async fn one_asks_for_all() {
+    let refusal = || Step::answer(401, &[], r#"{"error":"invalid_client"}"#);
+    let tokens = vec![refusal(), refusal(), token(1, "3600")];
+    let world = World::new(tokens, vec![Step::answer(200, &[], "")]).await;
+    let eight = || futures_util::future::join_all((0..8).map(|_| world.attempt()));
+    for verdict in eight().await {
+        blocked(verdict);
+    }
+    assert_eq!(world.asked(), [by_header(), by_form()]);
+    assert!(eight().await.iter().all(|verdict| *verdict == Verdict::Delivered));
+    assert_eq!(world.asked(), [by_header(), by_form(), by_header()]);
+}
+
 /// *Scenario*: the client's secret is changed at the token endpoint and then in its file.
 /// *Guarantees*: the new one is used at once after the refusal, without a restart.
 #[tokio::test]

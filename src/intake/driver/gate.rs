@@ -184,7 +184,9 @@ impl State {
         self.next_start = self.next_start.max(asked);
         let until = match self.phase {
             Phase::Pausing { until } => asked.max(Some(until)),
-            Phase::Flowing { .. } | Phase::Probing => asked,
+            // The probe decides, not what was accepted before the trouble.
+            Phase::Probing => asked.max(Some(now)),
+            Phase::Flowing { .. } => asked,
         };
         until.map_or(Reaction::Flows, |until| Reaction::Pauses(until.saturating_duration_since(now)))
     }
@@ -406,6 +408,7 @@ mod tests {
         let now = now + SECOND;
         let probe = enter_all(&mut state, now);
         let asked = |seconds| Sign::Failed { after: Some(SECOND * seconds), untrusted: false };
+        assert_ne!(state.leave(old[2], Sign::Accepted, now, || 1.0), Reaction::Flows, "the probe decides");
         assert_eq!(state.leave(old[2], asked(7), now, || 1.0), Reaction::Pauses(SECOND * 7));
         assert_eq!(state.leave(probe[0], Sign::Accepted, now, || 1.0), Reaction::Flows);
         assert_eq!(state.enter(now), Entry::At(now + SECOND * 7));

@@ -177,8 +177,9 @@ impl Driver {
         while let Some(mut piece) = remaining.next() {
             let n_events = piece.selection.len();
             let body_bytes =
-                intake.framing().overhead().body_length(n_events, piece.selection.encoded_bytes(events));
-            if n_events > 1 && lock(&self.size_limit).bytes().is_some_and(|most| body_bytes > most) {
+                intake.body_overhead().body_length(n_events, piece.selection.encoded_bytes(events));
+            let most = lock(&self.size_limit).bytes().unwrap_or(usize::MAX).min(self.config.max_bytes);
+            if n_events > 1 && body_bytes > most {
                 remaining.halve(piece);
                 continue;
             }

@@ -39,6 +39,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// A renewal that fails while the old token is still good is tried again after this long.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
+/// A renewal waits no longer for its answer while the old token is good.
+const RENEW_WITHIN: Duration = Duration::from_secs(10);
+
 pub(super) use token_answer::Denied;
 use token_answer::{Seconds, TokenAnswer, judge};
 
@@ -143,6 +146,10 @@ struct State {
     token: Option<Token>,
     /// No renewal before this.
     not_before: Option<Instant>,
+    /// How often the token endpoint was asked.
+    n_asked: u64,
+    /// What came of it the last time, where that was no token.
+    denied: Option<Denied>,
 }
 
 impl TokenSource {
@@ -156,43 +163,68 @@ impl TokenSource {
     ) -> Result<Self, RequestError> {
         let uri = request_uri(&config.token_url)?;
         other_secrets.push(config.client_secret.clone());
-        let query = config.token_url.query().filter(|query| may_be_secret(query));
-        other_secrets.extend(query.map(|query| Secret::new(query.to_owned())));
+        let in_url = [Some(config.token_url.path()), config.token_url.query()].into_iter().flatten();
+        let possible = in_url.filter(|text| may_be_secret(text));
+        other_secrets.extend(possible.map(|text| Secret::new(text.to_owned())));
         let (state, turnstile, in_body) = (Mutex::default(), Semaphore::new(1), AtomicBool::new(false));
         Ok(Self { config, uri, other_secrets, state, turnstile, in_body })
     }
 
-    /// The token at hand, or a new one where that is missing or nears its end.
+    /// The token at hand, or a new one where that is missing or nears its end. One worker asks. The others wait for what it
+    /// gets, or go on with the old token while it is good.
     pub(super) async fn token(&self, client: &Client) -> Result<Token, Denied> {
         if let Some(token) = self.at_hand() {
             return Ok(token);
         }
+        if let Some(good) = self.good() {
+            let Ok(_turn) = self.turnstile.try_acquire() else { return Ok(good) };
+            return self.renew(client, good).await;
+        }
+        let n_asked = self.state().n_asked;
         // It is never closed, and without it there would only be one request more.
         let _turn = self.turnstile.acquire().await;
         if let Some(token) = self.at_hand() {
             return Ok(token);
         }
+        if let Some(denied) = self.denied_since(n_asked) {
+            return Err(denied);
+        }
         let asked = self.ask(client).await;
         let mut state = self.state();
-        match asked {
-            Ok(token) => {
-                *state = State { token: Some(token.clone()), not_before: None };
-                Ok(token)
+        state.n_asked = state.n_asked.wrapping_add(1);
+        state.denied = asked.as_ref().err().cloned();
+        let token = asked?;
+        (state.token, state.not_before) = (Some(token.clone()), None);
+        Ok(token)
+    }
+
+    /// A new token in place of a good one, if it comes soon.
+    async fn renew(&self, client: &Client, good: Token) -> Result<Token, Denied> {
+        let asked = tokio::time::timeout(RENEW_WITHIN, self.ask(client)).await;
+        let mut state = self.state();
+        let reason = match asked {
+            Ok(Ok(token)) => {
+                (state.token, state.not_before) = (Some(token.clone()), None);
+                return Ok(token);
             }
-            Err(denied) => {
-                let now = Instant::now();
-                let Some(token) = state.token.clone().filter(|token| token.is_good(now)) else {
-                    return Err(denied);
-                };
-                state.not_before = now.checked_add(RENEW_AGAIN);
-                drop(state);
-                warn!(
-                    reason = denied.reason,
-                    "the access token cannot be renewed yet; the old one is still good"
-                );
-                Ok(token)
-            }
-        }
+            Ok(Err(denied)) => denied.reason,
+            Err(_) => "no access token: the token endpoint did not answer in time".to_owned(),
+        };
+        state.not_before = Instant::now().checked_add(RENEW_AGAIN);
+        drop(state);
+        warn!(reason, "the access token cannot be renewed yet; the old one is still good");
+        Ok(good)
+    }
+
+    /// The token, while it can still be used as far as is known.
+    fn good(&self) -> Option<Token> {
+        self.state().token.clone().filter(|token| token.is_good(Instant::now()))
+    }
+
+    /// What somebody else was told since then.
+    fn denied_since(&self, n_asked: u64) -> Option<Denied> {
+        let state = self.state();
+        state.denied.clone().filter(|_| state.n_asked != n_asked)
     }
 
     /// The token, where it need not or cannot be renewed now.
@@ -223,12 +255,13 @@ impl TokenSource {
         if !is_refused {
             return self.take(&first);
         }
-        let second = self.request(client, !in_body).await?;
-        if second.status.is_success() {
-            self.in_body.store(!in_body, Ordering::Relaxed);
-            return self.take(&second);
+        match self.request(client, !in_body).await {
+            Ok(second) if second.status.is_success() => {
+                self.in_body.store(!in_body, Ordering::Relaxed);
+                self.take(&second)
+            }
+            Ok(_) | Err(_) => self.take(&first),
         }
-        self.take(&first)
     }
 
     async fn request(&self, client: &Client, in_body: bool) -> Result<Answer, Denied> {
@@ -354,11 +387,17 @@ mod tests {
             assert!(Arc::ptr_eq(&token.0, &late.0));
             assert!(source.at_hand().is_some(), "nobody asks again so soon");
         }
+        // While somebody asks for a new one, the others do not wait.
+        source.state().not_before = None;
+        let turn = source.turnstile.try_acquire().unwrap();
+        assert!(Arc::ptr_eq(&source.token(&client).await.unwrap().0, &late.0));
+        drop(turn);
+
         source.state().token = Some(issued(Some(Expiry { renew_at: now, at: now })));
         let denied = source.token(&client).await.unwrap_err();
         let shown = format!("{denied:?} {source:?}");
         assert!(!shown.contains("-secret") && !shown.contains("127.0.0.1:9/"), "{shown}");
-        assert!(matches!(denied.into_verdict(), Verdict::Retry { cause: Cause::Unanswered, .. }));
+        assert!(matches!(denied.verdict(), Verdict::Retry { cause: Cause::Unanswered, .. }));
 
         let other = issued(None);
         source.state().token = Some(other.clone());

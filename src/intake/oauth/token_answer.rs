@@ -20,8 +20,6 @@ const CHECK_URL: &str = "check `token_url` of `auth.oauth2_client_credentials`";
 pub(in crate::intake) struct Denied {
     pub(super) reason: String,
     remedy: Remedy,
-    /// Whether the client's own credentials were refused.
-    pub(in crate::intake) is_refused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +33,12 @@ enum Remedy {
 impl Denied {
     fn passing(reason: &str, after: Option<Duration>, cause: Cause) -> Self {
         let reason = format!("no access token: {reason}");
-        Self { reason, remedy: Remedy::Time(after, cause), is_refused: false }
+        Self { reason, remedy: Remedy::Time(after, cause) }
     }
 
     pub(super) fn lasting(reason: &str) -> Self {
         let reason = format!("no access token: {reason}");
-        Self { reason, remedy: Remedy::Somebody, is_refused: false }
+        Self { reason, remedy: Remedy::Somebody }
     }
 
     pub(super) fn lost(error: &HttpError) -> Self {
@@ -48,10 +46,11 @@ impl Denied {
     }
 
     /// What it means for the events that wait for a token.
-    pub(in crate::intake) fn into_verdict(self) -> Verdict {
+    pub(in crate::intake) fn verdict(&self) -> Verdict {
+        let reason = self.reason.clone();
         match self.remedy {
-            Remedy::Time(after, cause) => Verdict::Retry { after, reason: self.reason, cause },
-            Remedy::Somebody => Verdict::Blocked { reason: self.reason },
+            Remedy::Time(after, cause) => Verdict::Retry { after, reason, cause },
+            Remedy::Somebody => Verdict::Blocked { reason },
         }
     }
 }
@@ -109,7 +108,7 @@ pub(super) fn judge(answer: &Answer, now: SystemTime) -> Result<TokenAnswer, Den
         matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let remedy = if is_refused { CHECK_CREDENTIALS } else { CHECK_URL };
     let reason = format!("{named}: the request is refused; {remedy}{}", answer.quote());
-    Err(Denied { is_refused, ..Denied::lasting(&reason) })
+    Err(Denied::lasting(&reason))
 }
 
 #[cfg(test)]
@@ -147,18 +146,17 @@ mod tests {
 
     /// *Scenario*: every status without a token.
     /// *Guarantees*: nothing is ever said about events: what passes is waited for, all else blocks, with the key to check
-    /// and without the secret; only refused credentials count as such.
+    /// and without the secret.
     #[test]
     fn every_status_without_a_token() {
         for status in 100..=599 {
             let denied = judge(&answer(status, "no the-secret"), SystemTime::UNIX_EPOCH).err().unwrap();
             let is_passing = matches!(status, 408 | 425 | 429 | 500 | 502..);
-            assert_eq!(denied.is_refused, matches!(status, 400 | 401 | 403), "{status}");
             let expected = match status {
                 400 | 401 | 403 => "`client_secret`",
                 _ => "`token_url`",
             };
-            let verdict = denied.into_verdict();
+            let verdict = denied.verdict();
             let (Verdict::Retry { reason, cause: Cause::Busy, .. } | Verdict::Blocked { reason }) = &verdict
             else {
                 panic!("{status}: {verdict:?}")
@@ -172,7 +170,7 @@ mod tests {
             ["", "<html>", "{}", r#"{"access_token":5}"#, r#"{"access_token":"t","token_type":"mac"}"#]
         {
             let denied = judge(&answer(200, body), SystemTime::UNIX_EPOCH).err().unwrap();
-            assert!(matches!(denied.into_verdict(), Verdict::Blocked { .. }), "{body}");
+            assert!(matches!(denied.verdict(), Verdict::Blocked { .. }), "{body}");
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct HttpGeneric {
 }
 
 impl HttpGeneric {
-    /// For the receiver at `url`. `extra_headers` win over the framing's Content-Type.
+    /// For the receiver at `url`. `extra_headers` win over the framing's own; the settings take no Content-Type there.
     ///
     /// # Errors
     /// [`RequestError`] where the address cannot be requested.

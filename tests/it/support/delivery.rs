@@ -49,6 +49,7 @@ pub(crate) fn config(url: &Url, extra_roots_pem: Option<Vec<u8>>, protocol: Prot
             total_timeout: Some(minute),
         },
         files: Vec::new(),
+        look_every: minute,
     }
 }
 
