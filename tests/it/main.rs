@@ -20,6 +20,7 @@ mod store_sqlite;
 
 mod admin;
 mod metrics;
+mod mutations;
 
 mod azure_faults;
 mod azure_keys;

@@ -151,3 +151,30 @@ fn broken_pages_are_errors() {
         );
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+    /// Scenario: pages with bytes replaced, pieces taken out, and words of XML put in. Guarantees: blobs or an error that
+    /// can be shown, and no panic.
+    #[test]
+    fn changed_pages_never_panic(
+        places in proptest::collection::vec((0_usize..1_000, 0_usize..40, 0_usize..12), 1..6),
+        byte in proptest::prelude::any::<u8>(),
+    ) {
+        let words = ["<", ">", "&", "&#x0;", "]]>", "<![CDATA[", "</Name>", "<Blob>", "<!--", "\u{feff}", "<Name Encoded=\"true\">%", "99999999999999999999"];
+        let entry = format!("<Blob><Name>a/b&amp;c</Name>{}</Blob><BlobPrefix><Name>p/</Name></BlobPrefix>", properties(""));
+        let mut page = page_of(&entry).into_bytes();
+        for (at, length, word) in places {
+            let at = at % (page.len() + 1);
+            let end = (at + length).min(page.len());
+            match word % 3 {
+                0 => drop(page.splice(at..end, [byte])),
+                _ => drop(page.splice(at..at, words[word].bytes())),
+            }
+        }
+        match parse(&page) {
+            Ok(page) => proptest::prop_assert!(page.blobs.len() <= 3),
+            Err(error) => proptest::prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}

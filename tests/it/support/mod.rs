@@ -11,6 +11,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod golden;
 pub(crate) mod log;
 pub(crate) mod memory_store;
+pub(crate) mod mutator;
 pub(crate) mod nginx;
 pub(crate) mod processes;
 pub(crate) mod programs;
