@@ -43,7 +43,12 @@ impl Answer {
 
     fn beginning(&self, limit: usize) -> String {
         let examined = self.body.get(..EXAMINED_BYTES).unwrap_or(&self.body);
-        let mut text = self.redaction.apply(&String::from_utf8_lossy(examined));
+        self.shown(&String::from_utf8_lossy(examined), limit)
+    }
+
+    /// A text of the answer as it may be shown: at most `limit` bytes in one line, without secrets.
+    pub(super) fn shown(&self, said: &str, limit: usize) -> String {
+        let mut text = self.redaction.apply(said);
         text.truncate(text.floor_char_boundary(limit));
         text.replace(char::is_control, " ").trim().to_owned()
     }
