@@ -12,6 +12,7 @@ pub(crate) mod golden;
 pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod nginx;
+pub(crate) mod osmem;
 pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod proxy;
