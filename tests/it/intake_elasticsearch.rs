@@ -26,8 +26,11 @@ use crate::support::{
     world::{World, last_line, sum},
 };
 
-/// Where everything goes.
+/// Where events go here as a rule.
 const INDEX: &str = "flows";
+
+/// Where it goes when nothing is set.
+const DEFAULT_INDEX: &str = "logs-azure.flowlogs-default";
 
 /// A mapping with a port that is too small for some.
 const SMALL_PORTS: &str =
@@ -61,29 +64,44 @@ fn check_documents(documents: &BTreeMap<String, Value>, written: &[String]) {
     assert_eq!(messages, written);
 }
 
-/// *Scenario*: whole passes while blobs grow, each a new process; then all positions are forgotten, and everything is sent
-/// once more.
-/// *Guarantees*: after each pass the index has every tuple written once, under the id of its event; what is sent again is
+/// What the documentation puts below this path.
+fn documented(path: &str) -> String {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/elasticsearch.md");
+    let text = fs::read_to_string(document).unwrap();
+    let (_, rest) = text.split_once(&format!("PUT /{path}\n")).unwrap();
+    rest.split("```").next().unwrap().to_owned()
+}
+
+/// *Scenario*: the index template of the documentation, and the default index; whole passes while blobs grow, each a new
+/// process; then all positions are forgotten, and everything is sent once more.
+/// *Guarantees*: the template applies. After each pass the index has every tuple written once, under the id of its event; what is sent again is
 /// taken as there already: nothing is doubled, changed or quarantined.
 #[tokio::test]
 async fn ledgers_are_equal_through_restarts() {
     let osmem = Osmem::start().await;
-    let world = World::new("elastic-pass", &[], &[("intakes", &table(&osmem.url(), ""))]).await;
+    let template = "_index_template/flowlogs";
+    osmem.ask("PUT", template, &documented(template)).await;
+    let intake =
+        format!("protocol = \"elasticsearch\"\nurl = \"{}\"\nbatch = {{ max_events = 20 }}", osmem.url());
+    let world = World::new("elastic-pass", &[], &[("intakes", &intake)]).await;
     let mut writer = world.writer(&TWO_LOGS);
     for _pass in 0..3 {
         writer.minutes(2);
         let (code, _, stderr) = world.once();
         assert_eq!(code, 0, "{stderr}");
-        check_documents(&osmem.documents(INDEX).await, &world.written());
+        check_documents(&osmem.documents(DEFAULT_INDEX).await, &world.written());
     }
-    let before = osmem.documents(INDEX).await;
+    let before = osmem.documents(DEFAULT_INDEX).await;
+    let mapping = osmem.ask("GET", &format!("{DEFAULT_INDEX}/_mapping"), "").await;
+    let properties = &mapping[DEFAULT_INDEX]["mappings"]["properties"];
+    assert_eq!(properties["source"]["properties"]["ip"]["type"], "ip", "{mapping}");
     let reset = world.collector(&["checkpoints", "reset", "--all", "--yes"]).output().unwrap();
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
     let (code, reports, stderr) = world.once();
     assert_eq!(code, 0, "{stderr}");
     let n_written = u64::try_from(world.written().len()).unwrap();
     assert_eq!((sum(&reports, "events"), sum(&reports, "quarantined")), (n_written, 0), "{stderr}");
-    assert_eq!(osmem.documents(INDEX).await, before);
+    assert_eq!(osmem.documents(DEFAULT_INDEX).await, before);
 }
 
 /// *Scenario*: answers are cut on their way back, so that what is there already is sent again and again; the daemon is
