@@ -42,15 +42,18 @@ impl Answer {
     }
 
     fn beginning(&self, limit: usize) -> String {
-        let mut text = match self.body.get(..EXAMINED_BYTES) {
-            None => self.redaction.apply(&String::from_utf8_lossy(&self.body)),
-            Some(examined) => {
-                let mut text = self.redaction.apply(&String::from_utf8_lossy(examined));
-                // A secret may have been cut: its beginning is not recognised.
-                text.truncate(text.floor_char_boundary(text.len().saturating_sub(self.redaction.longest())));
-                text
-            }
+        let Some(examined) = self.body.get(..EXAMINED_BYTES) else {
+            return self.shown(&String::from_utf8_lossy(&self.body), limit);
         };
+        // A secret may have been cut: its beginning is not recognised.
+        let mut text = self.redaction.apply(&String::from_utf8_lossy(examined));
+        text.truncate(text.floor_char_boundary(text.len().saturating_sub(self.redaction.longest())));
+        self.shown(&text, limit)
+    }
+
+    /// A text of the answer as it may be shown: at most `limit` bytes in one line, without secrets.
+    pub(super) fn shown(&self, said: &str, limit: usize) -> String {
+        let mut text = self.redaction.apply(said);
         text.truncate(text.floor_char_boundary(limit));
         text.replace(char::is_control, " ").trim().to_owned()
     }

@@ -17,6 +17,8 @@ pub enum Auth {
     None,
     /// `Authorization: Bearer`.
     Bearer(Secret),
+    /// `Authorization: ApiKey`.
+    ApiKey(Secret),
     /// `Authorization: Basic`.
     Basic {
         /// User name.
@@ -66,6 +68,10 @@ impl Authorizer {
             Auth::Bearer(token) => {
                 other_secrets.push(token.clone());
                 Some((header::AUTHORIZATION, sensitive("bearer", format!("Bearer {}", token.reveal()))?))
+            }
+            Auth::ApiKey(key) => {
+                other_secrets.push(key.clone());
+                Some((header::AUTHORIZATION, sensitive("api_key", format!("ApiKey {}", key.reveal()))?))
             }
             Auth::Basic { username, password } => {
                 let pair = basic_pair(username, password.reveal());
@@ -151,6 +157,7 @@ mod tests {
         let secret = || Secret::new("pass-secret".to_owned());
         for (auth, name, expected) in [
             (Auth::Bearer(secret()), header::AUTHORIZATION, "Bearer pass-secret"),
+            (Auth::ApiKey(secret()), header::AUTHORIZATION, "ApiKey pass-secret"),
             (
                 Auth::Basic { username: "me".to_owned(), password: secret() },
                 header::AUTHORIZATION,

@@ -32,16 +32,13 @@ const GZIP_LEVEL: u32 = 3;
 /// Larger bodies are compressed off the async threads: below, handing over costs more than it saves.
 const INLINE_COMPRESSION_BYTES: usize = 256 * 1024;
 
-/// An answer is a list of ids at most; a larger one is no answer to us.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-
 /// A receiving end over HTTPS. `Debug` leaves out the URL but for its origin, and the headers' values: some receivers
 /// take their key there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
     /// Protocol and what only it needs.
     pub protocol: ProtocolConfig,
-    /// Base URL (sekoia) or full URL (http). Checked: https, or plain http where it is allowed.
+    /// Base URL (sekoia, elasticsearch) or full URL (http). Checked: https, or plain http where it is allowed.
     pub url: Url,
     /// What authorises requests, where the protocol does not do it itself.
     pub auth: Auth,
@@ -166,7 +163,7 @@ impl HttpIntake {
         })?;
         let response = client.send(request).await.map_err(|error| unanswered(&error))?;
         let (status, headers) = (response.status, response.headers.clone());
-        let body = match response.bytes(ANSWER_BYTES).await {
+        let body = match response.bytes(protocol.answer_bytes()).await {
             Ok(body) => body,
             // The status has arrived and counts: a busy server may wrap it in any page, and the same answer would come
             // again. Where the body decides, an empty one proves nothing.

@@ -23,6 +23,9 @@ use async_trait::async_trait;
 pub use answer::Answer;
 pub use selection::Selection;
 
+/// An answer is a list of ids as a rule; a larger one is no answer to us.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
 /// How events are laid out in a request body. Pure.
 pub trait Framing: Send + Sync + fmt::Debug {
     /// Exact size of what surrounds the events.
@@ -65,6 +68,11 @@ pub trait Protocol: Framing {
 
     /// What its requests carry that must not be quoted from an answer.
     fn secrets(&self) -> Vec<Secret>;
+
+    /// Most bytes of an answer that are read. A larger one counts as empty.
+    fn answer_bytes(&self) -> usize {
+        ANSWER_BYTES
+    }
 
     /// Judges an answer to `n_events` events that came at `now`.
     fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict;

@@ -41,6 +41,8 @@ pub enum FilePlace {
     IntakeKey,
     /// `auth.bearer`.
     Bearer,
+    /// `auth.api_key`.
+    ApiKey,
     /// `auth.basic.password`.
     Password,
     /// `auth.header.value`.
@@ -57,8 +59,8 @@ pub enum FilePlace {
 
 impl FilePlace {
     /// The secrets.
-    pub const SECRETS: [Self; 5] =
-        [Self::IntakeKey, Self::Bearer, Self::Password, Self::HeaderValue, Self::ClientSecret];
+    pub const SECRETS: [Self; 6] =
+        [Self::IntakeKey, Self::Bearer, Self::ApiKey, Self::Password, Self::HeaderValue, Self::ClientSecret];
 
     /// The key of the settings below the intake's table.
     #[must_use]
@@ -66,6 +68,7 @@ impl FilePlace {
         match self {
             Self::IntakeKey => "intake_key",
             Self::Bearer => "auth.bearer",
+            Self::ApiKey => "auth.api_key",
             Self::Password => "auth.basic.password",
             Self::HeaderValue => "auth.header.value",
             Self::ClientSecret => "auth.oauth2_client_credentials.client_secret",
@@ -80,6 +83,7 @@ impl FilePlace {
         match (self, &mut config.protocol, &mut config.auth) {
             (Self::IntakeKey, ProtocolConfig::Sekoia { intake_key }, _) => Some(intake_key),
             (Self::Bearer, _, Auth::Bearer(token)) => Some(token),
+            (Self::ApiKey, _, Auth::ApiKey(key)) => Some(key),
             (Self::Password, _, Auth::Basic { password, .. }) => Some(password),
             (Self::HeaderValue, _, Auth::Header { value, .. }) => Some(value),
             (Self::ClientSecret, _, Auth::ClientCredentials(client)) => Some(&mut client.client_secret),
@@ -240,6 +244,7 @@ fn renewed(
             | FilePlace::Bearer
             | FilePlace::Password
             | FilePlace::HeaderValue
+            | FilePlace::ApiKey
             | FilePlace::ClientSecret => renew_secret(place, &mut tried, bytes),
         };
         let connected = match is_new {

@@ -30,14 +30,15 @@ pub(super) fn check_auth(
     is_http_allowed: bool,
     report: &mut Report,
 ) -> Option<Auth> {
-    match (auth.bearer, auth.basic, auth.header, auth.oauth2_client_credentials) {
-        (None, None, None, None) => Some(Auth::None),
-        (Some(token), None, None, None) => {
+    match (auth.bearer, auth.api_key, auth.basic, auth.header, auth.oauth2_client_credentials) {
+        (None, None, None, None, None) => Some(Auth::None),
+        (Some(token), None, None, None, None) => {
             header_value(&table.child("bearer"), &token, report)?;
             Some(Auth::Bearer(token))
         }
-        (None, Some(basic), None, None) => check_basic(&table.child("basic"), basic, report),
-        (None, None, Some(header), None) => {
+        (None, Some(key), None, None, None) => check_api_key(&table.child("api_key"), key, report),
+        (None, None, Some(basic), None, None) => check_basic(&table.child("basic"), basic, report),
+        (None, None, None, Some(header), None) => {
             let (name_key, value_key) =
                 (table.child("header").child("name"), table.child("header").child("value"));
             let name = required(&name_key, header.name, report);
@@ -46,15 +47,27 @@ pub(super) fn check_auth(
             let value = value.filter(|text| header_value(&value_key, text, report).is_some());
             Some(Auth::Header { name: name?, value: value? })
         }
-        (None, None, None, Some(client)) => {
+        (None, None, None, None, Some(client)) => {
             check_client(&table.child("oauth2_client_credentials"), client, is_http_allowed, report)
         }
         _ => {
-            let message = "names more than one of bearer, basic, header and oauth2_client_credentials";
+            let message =
+                "names more than one of bearer, api_key, basic, header and oauth2_client_credentials";
             report.reject(table, message, "keep one of them");
             None
         }
     }
+}
+
+/// An API key has an id and a secret, and is sent encoded.
+fn check_api_key(key: &KeyPath, secret: Secret, report: &mut Report) -> Option<Auth> {
+    header_value(key, &secret, report)?;
+    if secret.reveal().contains([':', ' ']) {
+        let remedy = "give what its creation answers as `encoded`: base64 of ID:KEY, without the word ApiKey";
+        report.reject(key, "is no encoded API key", remedy);
+        return None;
+    }
+    Some(Auth::ApiKey(secret))
 }
 
 fn check_basic(table: &KeyPath, basic: schema::Basic, report: &mut Report) -> Option<Auth> {

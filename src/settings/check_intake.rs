@@ -85,6 +85,14 @@ fn check_event_format(
         report.reject(&table.child("enrich"), "is for event_format \"ecs\" only", "remove it");
     }
     match intake.event_format {
+        schema::EventFormat::Flow if protocol == "elasticsearch" => {
+            report.reject(
+                &table.child("event_format"),
+                "\"flow\" has no @timestamp, which protocol \"elasticsearch\" needs",
+                "remove it, or give ecs",
+            );
+            EventFormat::Flow { provenance: intake.provenance }
+        }
         schema::EventFormat::Flow => EventFormat::Flow { provenance: intake.provenance },
         schema::EventFormat::Ecs => EventFormat::Ecs { enrich: intake.enrich },
         schema::EventFormat::Text => {
@@ -135,7 +143,11 @@ fn check_http(
     let url = match intake.url.as_deref() {
         Some(text) => check_url(&url_key, text, is_generic, intake.allow_http.unwrap_or_default(), report),
         None => {
-            report.reject(&url_key, "is missing", "give the full URL that takes the events");
+            let remedy = match protocol {
+                "elasticsearch" => "give its address, as in https://HOST:9200",
+                _ => "give the full URL that takes the events",
+            };
+            report.reject(&url_key, "is missing", remedy);
             None
         }
     };

@@ -15,6 +15,9 @@ use crate::{
     model::Secret,
 };
 
+/// No index has a longer name.
+const MOST_INDEX_BYTES: usize = 255;
+
 /// Checks the keys of a protocol over HTTPS.
 pub(super) fn check_protocol(
     table: &KeyPath,
@@ -24,6 +27,7 @@ pub(super) fn check_protocol(
 ) -> Option<ProtocolConfig> {
     match protocol {
         "http" => Some(check_generic(table, intake, report)),
+        "elasticsearch" => check_elasticsearch(table, intake, report),
         _ => Some(ProtocolConfig::Sekoia {
             intake_key: check_intake_key(table, intake.intake_key.as_ref(), report)?,
         }),
@@ -43,6 +47,39 @@ fn check_generic(table: &KeyPath, intake: &schema::Intake, report: &mut Report) 
             report,
         ),
     }
+}
+
+fn check_elasticsearch(
+    table: &KeyPath,
+    intake: &schema::Intake,
+    report: &mut Report,
+) -> Option<ProtocolConfig> {
+    if intake.url.as_deref().is_some_and(|url| url.trim_end_matches('/').ends_with("/_bulk")) {
+        let remedy = "give the address alone; flowlogd adds `index` and /_bulk";
+        report.reject(&table.child("url"), "ends with /_bulk", remedy);
+    }
+    let index = intake.index.clone().unwrap_or_default();
+    if let Some(fault) = fault_of_index(&index) {
+        let remedy = "name an index, a data stream or an alias, as in logs-azure.flowlogs-default";
+        report.reject(&table.child("index"), format!("\"{index}\" {fault}"), remedy);
+        return None;
+    }
+    Some(ProtocolConfig::Elasticsearch { index })
+}
+
+/// Why no index can have this name. Elasticsearch would say so of every event.
+fn fault_of_index(name: &str) -> Option<String> {
+    let is_refused = |letter: &char| letter.is_control() || r#"\/*?"<>| ,#:"#.contains(*letter);
+    if name.len() > MOST_INDEX_BYTES {
+        return Some(format!("is longer than {MOST_INDEX_BYTES} bytes"));
+    }
+    if name.starts_with(['-', '_', '+']) || [".", ".."].contains(&name) {
+        return Some("cannot begin like that".to_owned());
+    }
+    if name.chars().any(char::is_uppercase) {
+        return Some("has capital letters".to_owned());
+    }
+    name.chars().find(is_refused).map(|letter| format!("holds {letter:?}"))
 }
 
 fn check_intake_key(table: &KeyPath, secret: Option<&Secret>, report: &mut Report) -> Option<Secret> {

@@ -56,11 +56,12 @@ impl Key {
 /// The protocols of intakes, those to come included.
 pub(super) const PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec", "otlp"];
 /// The protocols that can be used.
-pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout"];
+pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch"];
 
 const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
+const ELASTICSEARCH: &[&str] = &["elasticsearch"];
 /// Those that `auth` authorises.
 const WITH_AUTH: &[&str] = &["http", "elasticsearch", "otlp"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
@@ -100,7 +101,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.compression", Kind::Choice(&["gzip", "none"]))
         .only(OVER_HTTPS)
         .defaults(&[("", "gzip")]),
-    Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[("sekoia", "4MB"), ("", "1MB")]),
+    Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[
+        ("sekoia", "4MB"),
+        ("elasticsearch", "5MB"),
+        ("", "1MB"),
+    ]),
     Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[("sekoia", "10000"), ("", "5000")]),
     Key::new("intakes.*.batch.max_age", Kind::Period).defaults(&[("", "5s")]),
     Key::new("intakes.*.max_in_flight", Kind::Integer).only(OVER_HTTPS).defaults(&[("", "4")]),
@@ -114,8 +119,13 @@ pub(super) const KEYS: &[Key] = &[
         .only(GENERIC)
         .defaults(&[("", "ndjson")]),
     Key::new("intakes.*.headers.*", Kind::Secret).only(GENERIC),
+    Key::new("intakes.*.index", Kind::Text)
+        .only(ELASTICSEARCH)
+        .defaults(&[("", "logs-azure.flowlogs-default")]),
     Key::new("intakes.*.auth.bearer", Kind::Secret).only(WITH_AUTH),
     Key::new("intakes.*.auth.bearer_file", Kind::Path).only(WITH_AUTH),
+    Key::new("intakes.*.auth.api_key", Kind::Secret).only(ELASTICSEARCH),
+    Key::new("intakes.*.auth.api_key_file", Kind::Path).only(ELASTICSEARCH),
     Key::new("intakes.*.auth.basic.username", Kind::Text).only(WITH_AUTH),
     Key::new("intakes.*.auth.basic.password", Kind::Secret).only(WITH_AUTH),
     Key::new("intakes.*.auth.basic.password_file", Kind::Path).only(WITH_AUTH),

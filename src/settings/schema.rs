@@ -114,7 +114,9 @@ pub(super) struct Intake {
     /// http: headers to add.
     #[serde(default)]
     pub headers: BTreeMap<String, HeaderText>,
-    /// http: credentials.
+    /// elasticsearch: index or data stream.
+    pub index: Option<String>,
+    /// Credentials.
     pub auth: Option<Auth>,
     /// http: statuses that mean "accepted".
     pub success_codes: Option<Vec<u64>>,
@@ -176,6 +178,9 @@ pub(super) struct Auth {
     /// A bearer token.
     #[serde(default, deserialize_with = "secret")]
     pub bearer: Option<Secret>,
+    /// elasticsearch: an API key.
+    #[serde(default, deserialize_with = "secret")]
+    pub api_key: Option<Secret>,
     /// User and password.
     pub basic: Option<Basic>,
     /// A header of its own.

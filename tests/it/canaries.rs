@@ -38,9 +38,11 @@ enum Kind {
     Basic,
     Header,
     ClientCredentials,
+    ApiKey,
 }
 
-const KINDS: [Kind; 5] = [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials];
+const KINDS: [Kind; 6] =
+    [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials, Kind::ApiKey];
 
 /// How the settings give secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,11 @@ impl Peer {
             let none_accepted = format!("{{\"event_ids\":[],\"key\":\"canary-key-{name}\"}}");
             steps.push(Step::answer(200, &[], none_accepted));
         }
+        if kind == Kind::ApiKey {
+            let quoted = format!("canary-api-{name} for /in/canary-path-{name}/");
+            let failed = format!("{{\"status\":400,\"error\":{{\"type\":\"t\",\"reason\":\"{quoted}\"}}}}");
+            steps.push(Step::answer(200, &[], format!("{{\"items\":[{{\"create\":{failed}}}]}}")));
+        }
         let n_quarantined = u64::try_from(steps.len()).unwrap() - 2;
         steps.push(last);
         let n_steps = steps.len();
@@ -98,6 +105,10 @@ impl Peer {
             }
             Kind::Header => format!("canary-value-{name}"),
             Kind::ClientCredentials => format!("Bearer canary-token-{name}"),
+            Kind::ApiKey => {
+                let target = format!("/in/canary-path-{name}/flows/_bulk");
+                return vec![format!("ApiKey canary-api-{name}"), target];
+            }
         };
         vec![
             credentials,
@@ -117,6 +128,13 @@ impl Peer {
             Kind::Sekoia => {
                 let key = secret("intake_key", "key");
                 return format!("[intakes.{name}]\nprotocol = \"sekoia\"\nurl = \"{url}\"\n{key}\n{COMMON}");
+            }
+            Kind::ApiKey => {
+                let key = secret("api_key", "api");
+                return format!(
+                    "[intakes.{name}]\nprotocol = \"elasticsearch\"\nindex = \"flows\"\n\
+                     url = \"{url}/in/canary-path-{name}\"\nauth = {{ {key} }}\n{COMMON}"
+                );
             }
             Kind::Bearer => secret("bearer", "bearer"),
             Kind::Basic => {
@@ -174,7 +192,7 @@ impl Installation {
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = match kind {
                 Kind::Sekoia => format!("canary-key-redirected{number}"),
-                Kind::Bearer | Kind::Basic | Kind::Header | Kind::ClientCredentials => {
+                Kind::Bearer | Kind::Basic | Kind::Header | Kind::ClientCredentials | Kind::ApiKey => {
                     format!("canary-path-redirected{number}")
                 }
             };

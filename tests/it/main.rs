@@ -25,6 +25,7 @@ mod mutations;
 mod azure_faults;
 mod azure_keys;
 mod canaries;
+mod intake_elasticsearch;
 mod intake_faults;
 mod intake_http;
 mod intake_nginx;

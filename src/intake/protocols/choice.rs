@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     RequestError,
+    elasticsearch::Elasticsearch,
     http_generic::{HttpFraming, HttpGeneric},
     sekoia::Sekoia,
 };
@@ -29,6 +30,11 @@ pub enum ProtocolConfig {
         /// Statuses that mean "accepted".
         success_codes: Vec<StatusCode>,
     },
+    /// The bulk interface of Elasticsearch and OpenSearch.
+    Elasticsearch {
+        /// The index or data stream.
+        index: String,
+    },
 }
 
 impl fmt::Debug for ProtocolConfig {
@@ -41,6 +47,7 @@ impl fmt::Debug for ProtocolConfig {
                 .field("headers", &headers.keys().collect::<Vec<_>>())
                 .field("success_codes", success_codes)
                 .finish(),
+            Self::Elasticsearch { index } => f.debug_struct("Elasticsearch").field("index", index).finish(),
         }
     }
 }
@@ -56,6 +63,7 @@ impl ProtocolConfig {
             Self::Http { framing, headers, success_codes } => {
                 Arc::new(HttpGeneric::new(url, *framing, headers, success_codes)?)
             }
+            Self::Elasticsearch { index } => Arc::new(Elasticsearch::new(url, index)?),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub(in crate::intake) mod answers;
 mod choice;
+pub mod elasticsearch;
 pub mod http_generic;
 pub mod sekoia;
 

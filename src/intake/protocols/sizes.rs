@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use url::Url;
 
-use super::{http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
+use super::{elasticsearch::Elasticsearch, http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
     intake::{Framing, protocols::http_generic::HttpFraming},
@@ -21,6 +21,7 @@ fn framings(intake_key: &str) -> Vec<Box<dyn Framing>> {
     let generic = |framing| HttpGeneric::new(&url, framing, &HeaderMap::new(), &[StatusCode::OK]).unwrap();
     vec![
         Box::new(Sekoia::new(&url, &Secret::new(intake_key.to_owned())).unwrap()),
+        Box::new(Elasticsearch::new(&url, "flows").unwrap()),
         Box::new(generic(HttpFraming::Ndjson)),
         Box::new(generic(HttpFraming::JsonArray)),
     ]
