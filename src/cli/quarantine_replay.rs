@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::build,
     batch::{EncodedEvents, EventPlace},
-    event::{Encoder, Event},
+    event::{Encoder, Event, Recalled},
     flowlog::{RawRecord, RecordHasher},
     intake::{
         Intake,
@@ -257,11 +257,13 @@ impl Sender<'_> {
         match input {
             Input::Event(body) => {
                 let record = RawRecord { span: row.place.record, bytes: body };
-                // The record's own hash is in the event where its format has one. This one tells requests apart.
+                let known = Recalled::of(body);
+                // Where the format has no identity, this one tells events apart.
                 let key = RecordHasher::new(&row.scope.origin, row.blob.name().as_str()).key(&record);
-                let id = EventId { record: key, ordinal: row.place.ordinal };
+                let id = known.id.unwrap_or(EventId { record: key, ordinal: row.place.ordinal });
+                let time_ms = known.time_ms.unwrap_or_default();
                 let mut encoded = EncodedEvents::default();
-                let event = Event { id, record: row.place.record, time_ms: 0, body };
+                let event = Event { id, record: row.place.record, time_ms, body };
                 self.encode(&event, &mut encoded);
                 self.push(&row, &encoded, store)?;
             }

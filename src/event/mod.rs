@@ -11,12 +11,14 @@ mod flow;
 pub(crate) mod json;
 mod nsg_ecs;
 mod nsg_flow;
+mod recalled;
 mod shape;
 mod text;
 mod timestamp;
 
 use encoder::RecordPlace;
 pub use encoder::{Encoded, Encoder, RecordEncoding};
+pub use recalled::Recalled;
 
 use crate::model::{EventId, Span};
 

@@ -166,6 +166,13 @@ pub(super) fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
+/// The time of a tuple of either kind, milliseconds since 1970: its first field. Records of network security groups have
+/// seconds there.
+#[must_use]
+pub fn time_of(tuple: &str) -> Option<i64> {
+    milliseconds(tuple.split(',').next()?)
+}
+
 fn milliseconds(value: &str) -> Option<i64> {
     let raw: u64 = number(value)?;
     let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };

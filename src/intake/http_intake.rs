@@ -11,6 +11,7 @@ use url::Url;
 use super::{
     Answer, Cause, Framing, Intake, Protocol, Selection, Verdict,
     auth::{Auth, Credentials},
+    confirmation,
     oauth::Denied,
     protocols::{ProtocolConfig, RequestError},
     rotation::{Connection, Rotation, WatchedFile},
@@ -208,7 +209,16 @@ impl Intake for HttpIntake {
             result = self.exchange(&connection, events, selection).await;
         }
         match result {
-            Ok((answer, _)) => connection.protocol.classify(selection.len(), &answer, SystemTime::now()),
+            Ok((answer, credentials)) => {
+                let Connection { protocol, client, .. } = &*connection;
+                let verdict = protocol.classify(selection.len(), &answer, SystemTime::now());
+                match protocol.confirmation(&answer) {
+                    Some(question) if verdict == Verdict::Delivered => {
+                        confirmation::wait(protocol.as_ref(), client, &question, &credentials.redaction).await
+                    }
+                    _ => verdict,
+                }
+            }
             Err(Failed::Denied(denied)) => denied.into_verdict(),
             Err(Failed::Unanswered(verdict)) => verdict,
         }

@@ -41,6 +41,8 @@ pub struct WatchedFile {
 pub enum FilePlace {
     /// `intake_key`.
     IntakeKey,
+    /// `token`.
+    Token,
     /// `auth.bearer`.
     Bearer,
     /// `auth.basic.password`.
@@ -59,14 +61,15 @@ pub enum FilePlace {
 
 impl FilePlace {
     /// The secrets.
-    pub const SECRETS: [Self; 5] =
-        [Self::IntakeKey, Self::Bearer, Self::Password, Self::HeaderValue, Self::ClientSecret];
+    pub const SECRETS: [Self; 6] =
+        [Self::IntakeKey, Self::Token, Self::Bearer, Self::Password, Self::HeaderValue, Self::ClientSecret];
 
     /// The key of the settings below the intake's table.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
             Self::IntakeKey => "intake_key",
+            Self::Token => "token",
             Self::Bearer => "auth.bearer",
             Self::Password => "auth.basic.password",
             Self::HeaderValue => "auth.header.value",
@@ -81,6 +84,7 @@ impl FilePlace {
     fn secret(self, config: &mut Config) -> Option<&mut Secret> {
         match (self, &mut config.protocol, &mut config.auth) {
             (Self::IntakeKey, ProtocolConfig::Sekoia { intake_key }, _) => Some(intake_key),
+            (Self::Token, ProtocolConfig::SplunkHec(splunk), _) => Some(&mut splunk.token),
             (Self::Bearer, _, Auth::Bearer(token)) => Some(token),
             (Self::Password, _, Auth::Basic { password, .. }) => Some(password),
             (Self::HeaderValue, _, Auth::Header { value, .. }) => Some(value),
@@ -108,8 +112,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(config: &Config, client: http::Client) -> Result<Self, IntakeSetupError> {
-        let protocol = config.protocol.build(&config.url).map_err(IntakeSetupError::Request)?;
+    fn new(config: &Config, client: http::Client, session: u128) -> Result<Self, IntakeSetupError> {
+        let protocol = config.protocol.build(&config.url, session).map_err(IntakeSetupError::Request)?;
         let mut secrets = protocol.secrets();
         secrets.extend(config.http.proxy.iter().flat_map(Proxy::secrets));
         let authorizer = Authorizer::new(&config.auth, secrets).map_err(IntakeSetupError::Request)?;
@@ -122,6 +126,8 @@ impl Connection {
 pub(super) struct Rotation {
     /// As the settings had it at the start; never changes.
     first: Arc<Connection>,
+    /// A random number: what this process is to the intake, whatever its secrets are.
+    session: u128,
     state: Mutex<State>,
 }
 
@@ -145,10 +151,11 @@ impl Rotation {
     /// [`IntakeSetupError`] where the configuration does not make a connection.
     pub(super) fn new(config: Config) -> Result<Self, IntakeSetupError> {
         let client = http::Client::new(&config.http).map_err(IntakeSetupError::Client)?;
-        let first = Arc::new(Connection::new(&config, client)?);
+        let session = fastrand::u128(..);
+        let first = Arc::new(Connection::new(&config, client, session)?);
         let connection = Arc::clone(&first);
         let state = State { config, connection, looked: Instant::now(), stamps: None };
-        Ok(Self { first, state: Mutex::new(state) })
+        Ok(Self { first, session, state: Mutex::new(state) })
     }
 
     /// How events are laid out, which does not depend on secrets.
@@ -197,7 +204,7 @@ impl Rotation {
         } else {
             http::Client::new(&config.http).map_err(IntakeSetupError::Client)
         };
-        match client.and_then(|client| Connection::new(&config, client)) {
+        match client.and_then(|client| Connection::new(&config, client, self.session)) {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 state.config = config;

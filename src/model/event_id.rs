@@ -31,6 +31,17 @@ pub struct EventId {
     pub ordinal: u32,
 }
 
+impl EventId {
+    /// The identity that [`fmt::Display`] prints so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (record, ordinal) = text.split_once('-')?;
+        let hash = u128::from_str_radix(record, 16).ok()?;
+        let id = Self { record: RecordKey(hash), ordinal: ordinal.parse().ok()? };
+        (id.to_string() == text).then_some(id)
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.record, self.ordinal)

@@ -131,7 +131,11 @@ fn check_http(
     let url = match intake.url.as_deref() {
         Some(text) => check_url(&url_key, text, is_generic, intake.allow_http.unwrap_or_default(), report),
         None => {
-            report.reject(&url_key, "is missing", "give the full URL that takes the events");
+            let remedy = match protocol {
+                "splunk_hec" => "give the address of the collector, as in https://splunk.example:8088",
+                _ => "give the full URL that takes the events",
+            };
+            report.reject(&url_key, "is missing", remedy);
             None
         }
     };

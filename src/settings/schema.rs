@@ -118,6 +118,21 @@ pub(super) struct Intake {
     pub auth: Option<Auth>,
     /// http: statuses that mean "accepted".
     pub success_codes: Option<Vec<u64>>,
+    /// splunk_hec: the token.
+    #[serde(default, deserialize_with = "secret")]
+    pub token: Option<Secret>,
+    /// splunk_hec: what the events are filed under.
+    pub index: Option<String>,
+    /// splunk_hec: as above.
+    pub source: Option<String>,
+    /// splunk_hec: as above.
+    pub sourcetype: Option<String>,
+    /// splunk_hec: as above.
+    pub host: Option<String>,
+    /// splunk_hec: wait for the indexers.
+    pub acknowledge: Option<bool>,
+    /// splunk_hec: how long.
+    pub acknowledge_timeout: Option<Period>,
 }
 
 /// `event_format`.

@@ -3,6 +3,7 @@
 mod accounts;
 mod effective;
 mod refused;
+mod splunk;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -233,6 +234,7 @@ fn secrets_of(settings: &Settings) -> (String, String) {
     let sent = match &settings.intakes.first().unwrap().sink {
         Sink::Http(config) => match &config.protocol {
             ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
+            ProtocolConfig::SplunkHec(splunk) => splunk.token.reveal().to_owned(),
             ProtocolConfig::Http { .. } => match &config.auth {
                 Auth::Bearer(token) => token.reveal().to_owned(),
                 Auth::None | Auth::Basic { .. } | Auth::Header { .. } | Auth::ClientCredentials(_) => {

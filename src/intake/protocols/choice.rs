@@ -9,6 +9,7 @@ use super::{
     RequestError,
     http_generic::{HttpFraming, HttpGeneric},
     sekoia::Sekoia,
+    splunk_hec::{self, SplunkHec},
 };
 use crate::{intake::Protocol, model::Secret};
 
@@ -29,6 +30,8 @@ pub enum ProtocolConfig {
         /// Statuses that mean "accepted".
         success_codes: Vec<StatusCode>,
     },
+    /// The HTTP Event Collector of Splunk.
+    SplunkHec(splunk_hec::Config),
 }
 
 impl fmt::Debug for ProtocolConfig {
@@ -41,21 +44,28 @@ impl fmt::Debug for ProtocolConfig {
                 .field("headers", &headers.keys().collect::<Vec<_>>())
                 .field("success_codes", success_codes)
                 .finish(),
+            Self::SplunkHec(config) => f.debug_tuple("SplunkHec").field(config).finish(),
         }
     }
 }
 
 impl ProtocolConfig {
-    /// The protocol for the intake at `url`.
+    /// The protocol for the intake at `url`. `session` is a random number of this process and intake, for protocols that
+    /// name their sender.
     ///
     /// # Errors
     /// [`RequestError`] where that makes no request.
-    pub(in crate::intake) fn build(&self, url: &Url) -> Result<Arc<dyn Protocol>, RequestError> {
+    pub(in crate::intake) fn build(
+        &self,
+        url: &Url,
+        session: u128,
+    ) -> Result<Arc<dyn Protocol>, RequestError> {
         Ok(match self {
             Self::Sekoia { intake_key } => Arc::new(Sekoia::new(url, intake_key)?),
             Self::Http { framing, headers, success_codes } => {
                 Arc::new(HttpGeneric::new(url, *framing, headers, success_codes)?)
             }
+            Self::SplunkHec(config) => Arc::new(SplunkHec::new(url, config, session)?),
         })
     }
 }
