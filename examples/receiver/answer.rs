@@ -79,8 +79,3 @@ pub(crate) fn answer(status: StatusCode, body: String) -> Response<Answer> {
     }
     response
 }
-
-/// An answer that says why not.
-pub(crate) fn refusal(status: StatusCode, message: &str) -> Response<Answer> {
-    answer(status, serde_json::json!({ "error": message }).to_string())
-}

@@ -1,6 +1,6 @@
 //! The command line of the receiver.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Parser};
 
@@ -9,7 +9,9 @@ use crate::faults::Script;
 /// Receives events over HTTPS as an intake does, writes each one down, and misbehaves on request.
 ///
 /// `POST /batch` is the Sekoia.io intake: {"intake_key":"...","jsons":["<event>",...]}, answered with one event id an
-/// event. Every other path takes NDJSON, or a JSON array where the Content-Type says application/json. Both take gzip.
+/// event. `/services/collector/event`, `/services/collector/ack` and `/services/collector/health/1.0` are the HTTP Event
+/// Collector of Splunk, with its codes: an envelope with a key that it does not know ends a body silently. Every other
+/// path takes NDJSON, or a JSON array where the Content-Type says application/json. All take gzip.
 ///
 /// When it is ready it prints one line, `listening on https://127.0.0.1:PORT`; when SIGTERM or SIGINT ends it, one
 /// line with counts.
@@ -42,13 +44,25 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "KEY")]
     pub(crate) intake_key: Option<String>,
 
-    /// The bearer token that every path but /batch demands; others get 401.
+    /// The bearer token that every path but /batch and the collector's demands; others get 401.
     #[arg(long, value_name = "TOKEN")]
     pub(crate) bearer: Option<String>,
 
-    /// A header that every path but /batch demands, for other kinds of credentials; others get 401.
+    /// A header that those paths demand, for other kinds of credentials; others get 401.
     #[arg(long, value_name = "NAME:VALUE", value_parser = parse_header)]
     pub(crate) require_header: Option<(String, String)>,
+
+    /// The only token that the HTTP Event Collector accepts. Without it every token is accepted.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) hec_token: Option<String>,
+
+    /// The only index that its events may name; others get 400 and the code 7.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hec_index: Option<String>,
+
+    /// Turn its acknowledgement on: a request needs a channel, and its id answers true once, this long after it.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) hec_ack_after: Option<Duration>,
 
     /// Append every event that was received, exactly its JSON text, one a line, before the request is answered.
     #[arg(long, value_name = "FILE")]
@@ -82,6 +96,9 @@ Faults:
   accept-then-reset   record the events, then drop the connection without an answer
   truncate            record the events, then break off in the middle of the answer
   doubtful            record all events but the last, and answer one id fewer than events
+  refuse-event:N      HTTP Event Collector: record the events before the one at place N (from 0) and refuse it; all is
+                      well where there is none
+  lose                answer as if all were well and record nothing; the collector never acknowledges it
 
 Examples:
   receiver --self-signed /tmp/receiver --intake-key secret --ledger /tmp/received.ndjson

@@ -19,6 +19,10 @@ pub(crate) enum Fault {
     Truncate,
     /// All events but the last are recorded and acknowledged.
     Doubtful,
+    /// The event at this place is refused, those before it are recorded.
+    RefuseEvent(usize),
+    /// Nothing is recorded, and the answer says otherwise.
+    Lose,
 }
 
 /// The faults to come.
@@ -55,6 +59,10 @@ fn parse_fault(step: &str) -> Result<Fault, String> {
         ("accept-then-reset", None) => Ok(Fault::AcceptThenReset),
         ("truncate", None) => Ok(Fault::Truncate),
         ("doubtful", None) => Ok(Fault::Doubtful),
+        ("lose", None) => Ok(Fault::Lose),
+        ("refuse-event", Some(place)) => {
+            place.parse().map(Fault::RefuseEvent).map_err(|error| format!("`{step}`: {error}"))
+        }
         (status, detail) => match status.parse::<u16>() {
             Ok(number @ 200..=599) => StatusCode::from_u16(number)
                 .map(|code| Fault::Status(code, detail.map(str::to_owned)))

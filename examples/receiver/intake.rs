@@ -13,6 +13,8 @@ use http::{HeaderMap, StatusCode, header, request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::{Collector, is_collector};
+
 /// What requests must carry, and where their events go.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -20,6 +22,8 @@ pub(crate) struct Intake {
     pub(crate) intake_key: Option<String>,
     /// Headers that the other paths demand.
     pub(crate) required_headers: Vec<(String, String)>,
+    /// What is below the path of the HTTP Event Collector.
+    pub(crate) collector: Collector,
     /// Largest body after decompression.
     pub(crate) max_body: usize,
     /// Where events are written.
@@ -31,13 +35,17 @@ pub(crate) struct Intake {
 pub(crate) struct Refused {
     /// The answer's status.
     pub(crate) status: StatusCode,
-    /// The answer's message.
-    pub(crate) message: String,
+    /// The answer's body.
+    pub(crate) body: String,
+    /// How many events before the one at fault were recorded all the same.
+    pub(crate) n_events: usize,
 }
 
 impl Refused {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+    /// A refusal that says why.
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let body = serde_json::json!({ "error": message.into() }).to_string();
+        Self { status, body, n_events: 0 }
     }
 }
 
@@ -48,6 +56,10 @@ pub(crate) enum Share {
     All,
     /// All but the last.
     AllButLast,
+    /// Those before the one at this place, which is refused. The collector alone can say so.
+    Before(usize),
+    /// None, although the answer says otherwise.
+    None,
 }
 
 /// A request that was accepted.
@@ -75,6 +87,9 @@ impl Intake {
         share: Share,
     ) -> Result<Accepted, Refused> {
         let text = self.decode(&head.headers, body)?;
+        if is_collector(&head.uri) {
+            return self.collector.take_in(&head.uri, &head.headers, &text, share, &self.ledger);
+        }
         if head.uri.path().ends_with("/batch") {
             let events = self.open_batch(&text)?;
             let n_events = self.record(&events, share)?;
@@ -138,8 +153,9 @@ impl Intake {
             return Err(Refused::new(StatusCode::BAD_REQUEST, message));
         }
         let n_events = match share {
-            Share::All => events.len(),
+            Share::All | Share::Before(_) => events.len(),
             Share::AllButLast => events.len().saturating_sub(1),
+            Share::None => 0,
         };
         self.ledger.append(events.iter().take(n_events).map(AsRef::as_ref)).map_err(|error| {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write: {error}"))
@@ -193,7 +209,7 @@ impl Ledger {
     }
 
     /// Appends the events of one request. When it returns, the operating system has them.
-    fn append<'a>(&self, events: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    pub(crate) fn append<'a>(&self, events: impl Iterator<Item = &'a str>) -> io::Result<()> {
         let Some(file) = &self.0 else { return Ok(()) };
         let mut lines = String::new();
         for event in events {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod arguments;
+mod collector;
 mod faults;
 mod intake;
 mod server;
@@ -24,6 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use arguments::Arguments;
+use collector::Collector;
 use intake::{Intake, Ledger};
 use server::{Counts, Server};
 
@@ -41,6 +43,12 @@ async fn main() -> anyhow::Result<()> {
                 .into_iter()
                 .chain(arguments.require_header)
                 .collect(),
+            collector: Collector {
+                token: arguments.hec_token,
+                index: arguments.hec_index,
+                acknowledge_after: arguments.hec_ack_after,
+                ..Collector::default()
+            },
             max_body: arguments.max_body,
             ledger: Ledger::open(arguments.ledger.as_deref())?,
         },

@@ -22,7 +22,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    answer::{Answer, answer, refusal},
+    answer::{Answer, answer},
+    collector::{is_collector, scripted},
     faults::{Fault, Script},
     intake::{Accepted, Intake, Refused, Share},
 };
@@ -116,15 +117,21 @@ impl Server {
                 Ok(response)
             }
             Fault::Doubtful => Ok(self.accept(request, StatusCode::OK, Share::AllButLast).await),
+            Fault::RefuseEvent(place) => Ok(self.accept(request, StatusCode::OK, Share::Before(place)).await),
+            Fault::Lose => Ok(self.accept(request, StatusCode::OK, Share::None).await),
             Fault::Status(status, detail) => {
                 let mut response = if status.is_success() {
                     self.accept(request, status, Share::All).await
                 } else {
                     // The body is read so that the sender can finish sending and see the answer.
-                    match self.read(request.into_body()).await {
-                        Ok(_) => refusal(status, "scripted"),
-                        Err(refused) => refusal(refused.status, &refused.message),
-                    }
+                    let said = if is_collector(request.uri()) {
+                        scripted(status)
+                    } else {
+                        Refused::new(status, "scripted")
+                    };
+                    let Refused { status: refused, body, .. } =
+                        self.read(request.into_body()).await.map_or_else(|refused| refused, |_| said);
+                    answer(refused, body)
                 };
                 add_detail(&mut response, detail);
                 Ok(response)
@@ -147,11 +154,18 @@ impl Server {
         match outcome {
             Ok(Accepted { n_events, body }) => {
                 self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-                self.counts.events.fetch_add(u64::try_from(n_events).unwrap_or(u64::MAX), Ordering::Relaxed);
+                self.count_events(n_events);
                 answer(status, body)
             }
-            Err(Refused { status: refused, message }) => refusal(refused, &message),
+            Err(Refused { status: refused, body, n_events }) => {
+                self.count_events(n_events);
+                answer(refused, body)
+            }
         }
+    }
+
+    fn count_events(&self, n_events: usize) {
+        self.counts.events.fetch_add(u64::try_from(n_events).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Decompresses and writes where it holds up nobody.
@@ -163,9 +177,8 @@ impl Server {
     ) -> Result<Accepted, Refused> {
         let server = Arc::clone(self);
         let work = tokio::task::spawn_blocking(move || server.intake.take_in(&head, &body, share));
-        work.await.unwrap_or_else(|error| {
-            Err(Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message: error.to_string() })
-        })
+        work.await
+            .unwrap_or_else(|error| Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))
     }
 
     async fn read(&self, incoming: Incoming) -> Result<Bytes, Refused> {
@@ -173,12 +186,9 @@ impl Server {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
                 let message = format!("the body is larger than {} bytes", self.intake.max_body);
-                Err(Refused { status: StatusCode::PAYLOAD_TOO_LARGE, message })
+                Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message))
             }
-            Err(error) => Err(Refused {
-                status: StatusCode::BAD_REQUEST,
-                message: format!("the body broke off: {error}"),
-            }),
+            Err(error) => Err(Refused::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"))),
         }
     }
 }

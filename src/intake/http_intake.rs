@@ -16,6 +16,7 @@ use url::Url;
 use super::{
     Answer, Cause, Framing, Intake, Overhead, Protocol, Selection, Verdict,
     auth::{Auth, Credentials},
+    confirmation,
     oauth::Denied,
     protocols::{ProtocolConfig, RequestError},
     rotation::{Connection, Rotation, WatchedFile},
@@ -223,9 +224,30 @@ impl Intake for HttpIntake {
         let connection = self.rotation.current().await;
         let result = self.exchange(&connection, events, selection).await;
         let verdict = Self::judge(&connection, selection.len(), &result);
-        let Some(renewed) = self.renewed(&connection, &result, &verdict).await else { return verdict };
+        let Some(renewed) = self.renewed(&connection, &result, &verdict).await else {
+            return confirmed(&connection, &result, verdict).await;
+        };
         let result = self.exchange(&renewed, events, selection).await;
-        Self::judge(&renewed, selection.len(), &result)
+        let verdict = Self::judge(&renewed, selection.len(), &result);
+        confirmed(&renewed, &result, verdict).await
+    }
+}
+
+/// The verdict, once the intake has confirmed a delivery that it only received; the same verdict for others.
+async fn confirmed(
+    connection: &Connection,
+    result: &Result<(Answer, Credentials), Failed>,
+    verdict: Verdict,
+) -> Verdict {
+    let Connection { protocol, client, .. } = connection;
+    match result {
+        Ok((answer, credentials)) if verdict == Verdict::Delivered => match protocol.confirmation(answer) {
+            Some(question) => {
+                confirmation::wait(protocol.as_ref(), client, &question, &credentials.redaction).await
+            }
+            None => verdict,
+        },
+        Ok(_) | Err(_) => verdict,
     }
 }
 

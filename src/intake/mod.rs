@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod auth;
+pub mod confirmation;
 pub mod driver;
 pub mod http_intake;
 pub mod oauth;
@@ -21,6 +22,7 @@ use crate::{batch::EncodedEvents, event::Event, http::HttpErrorKind, model::Secr
 use async_trait::async_trait;
 
 pub use answer::Answer;
+pub use confirmation::{Confirmation, Confirmed};
 pub use selection::Selection;
 
 /// An answer is a list of ids as a rule; a larger one is no answer to us.
@@ -76,6 +78,17 @@ pub trait Protocol: Framing {
 
     /// Judges an answer to `n_events` events that came at `now`.
     fn classify(&self, n_events: usize, answer: &Answer, now: SystemTime) -> Verdict;
+
+    /// What is asked next where an answer that is judged [`Verdict::Delivered`] is a receipt only, and the events may still
+    /// be lost behind it. `None`: the answer is the proof.
+    fn confirmation(&self, _answer: &Answer) -> Option<Confirmation> {
+        None
+    }
+
+    /// Whether an answer to that question, which came at `now`, confirms that the receiver has the events it calls `id`.
+    fn confirmed(&self, _id: u64, _answer: &Answer, _now: SystemTime) -> Confirmed {
+        Confirmed::Yes
+    }
 }
 
 /// What one attempt came to.

@@ -39,6 +39,8 @@ pub struct WatchedFile {
 pub enum FilePlace {
     /// `intake_key`.
     IntakeKey,
+    /// `token`.
+    Token,
     /// `auth.bearer`.
     Bearer,
     /// `auth.api_key`.
@@ -59,14 +61,22 @@ pub enum FilePlace {
 
 impl FilePlace {
     /// The secrets.
-    pub const SECRETS: [Self; 6] =
-        [Self::IntakeKey, Self::Bearer, Self::ApiKey, Self::Password, Self::HeaderValue, Self::ClientSecret];
+    pub const SECRETS: [Self; 7] = [
+        Self::IntakeKey,
+        Self::Token,
+        Self::Bearer,
+        Self::ApiKey,
+        Self::Password,
+        Self::HeaderValue,
+        Self::ClientSecret,
+    ];
 
     /// The key of the settings below the intake's table.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
             Self::IntakeKey => "intake_key",
+            Self::Token => "token",
             Self::Bearer => "auth.bearer",
             Self::ApiKey => "auth.api_key",
             Self::Password => "auth.basic.password",
@@ -82,6 +92,7 @@ impl FilePlace {
     fn secret(self, config: &mut Config) -> Option<&mut Secret> {
         match (self, &mut config.protocol, &mut config.auth) {
             (Self::IntakeKey, ProtocolConfig::Sekoia { intake_key }, _) => Some(intake_key),
+            (Self::Token, ProtocolConfig::SplunkHec(splunk), _) => Some(&mut splunk.token),
             (Self::Bearer, _, Auth::Bearer(token)) => Some(token),
             (Self::ApiKey, _, Auth::ApiKey(key)) => Some(key),
             (Self::Password, _, Auth::Basic { password, .. }) => Some(password),
@@ -110,8 +121,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(config: &Config, client: http::Client) -> Result<Self, IntakeSetupError> {
-        let protocol = config.protocol.build(&config.url).map_err(IntakeSetupError::Request)?;
+    fn new(config: &Config, client: http::Client, session: u128) -> Result<Self, IntakeSetupError> {
+        let protocol = config.protocol.build(&config.url, session).map_err(IntakeSetupError::Request)?;
         let mut secrets = protocol.secrets();
         secrets.extend(config.http.proxy.iter().flat_map(Proxy::secrets));
         let authorizer = Authorizer::new(&config.auth, secrets).map_err(IntakeSetupError::Request)?;
@@ -124,6 +135,8 @@ impl Connection {
 pub(super) struct Rotation {
     /// As the settings had it at the start; never changes.
     first: Arc<Connection>,
+    /// A random number: what this process is to the intake, whatever its secrets are.
+    session: u128,
     state: Mutex<State>,
 }
 
@@ -148,10 +161,11 @@ impl Rotation {
     /// [`IntakeSetupError`] where the configuration does not make a connection.
     pub(super) fn new(config: Config) -> Result<Self, IntakeSetupError> {
         let client = http::Client::new(&config.http).map_err(IntakeSetupError::Client)?;
-        let first = Arc::new(Connection::new(&config, client)?);
+        let session = fastrand::u128(..);
+        let first = Arc::new(Connection::new(&config, client, session)?);
         let connection = Arc::clone(&first);
         let state = State { config, connection, looked: Instant::now(), stamps: None };
-        Ok(Self { first, state: Mutex::new(state) })
+        Ok(Self { first, session, state: Mutex::new(state) })
     }
 
     /// How events are laid out, which does not depend on secrets; what surrounds them may.
@@ -202,10 +216,10 @@ impl Rotation {
         if known.files.is_empty() {
             return;
         }
-        let client = self.state().connection.client.clone();
+        let (client, session) = (self.state().connection.client.clone(), self.session);
         let work = move || {
             let files = known.files.clone();
-            renewed(known, client, read_all(files))
+            renewed(known, client, session, read_all(files))
         };
         // An error: the runtime is ending.
         let Ok(Some((config, connection, keys))) = tokio::task::spawn_blocking(work).await else { return };
@@ -226,6 +240,7 @@ impl Rotation {
 fn renewed(
     known: Config,
     client: http::Client,
+    session: u128,
     mut contents: Contents,
 ) -> Option<(Config, Connection, Vec<&'static str>)> {
     let (mut config, mut client, mut made, mut keys) = (known, client, None, Vec::new());
@@ -241,6 +256,7 @@ fn renewed(
                 renew_identity(&mut tried, chain, bytes)
             }
             FilePlace::IntakeKey
+            | FilePlace::Token
             | FilePlace::Bearer
             | FilePlace::Password
             | FilePlace::HeaderValue
@@ -249,7 +265,7 @@ fn renewed(
         };
         let connected = match is_new {
             Ok(false) => continue,
-            Ok(true) => connect(&config, &tried, &client),
+            Ok(true) => connect(&config, &tried, &client, session),
             Err(error) => Err(error),
         };
         match connected {
@@ -267,13 +283,18 @@ fn renewed(
 type Unusable = Box<dyn std::error::Error + Send + Sync>;
 
 /// The connection that a changed configuration makes. The client, with its open connections, stays where it can.
-fn connect(known: &Config, tried: &Config, client: &http::Client) -> Result<Connection, Unusable> {
+fn connect(
+    known: &Config,
+    tried: &Config,
+    client: &http::Client,
+    session: u128,
+) -> Result<Connection, Unusable> {
     let client = if known.http == tried.http {
         client.clone()
     } else {
         http::Client::new(&tried.http).map_err(IntakeSetupError::Client)?
     };
-    Ok(Connection::new(tried, client)?)
+    Ok(Connection::new(tried, client, session)?)
 }
 
 /// Whether the file of a secret holds another one now.

@@ -145,6 +145,7 @@ fn check_http(
         None => {
             let remedy = match protocol {
                 "elasticsearch" => "give its address, as in https://HOST:9200",
+                "splunk_hec" => "give the address of the collector, as in https://splunk.example:8088",
                 _ => "give the full URL that takes the events",
             };
             report.reject(&url_key, "is missing", remedy);

@@ -1,6 +1,6 @@
 //! Checks what only one protocol of an intake has.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use ::http::{HeaderMap, StatusCode};
 
@@ -11,12 +11,18 @@ use super::{
     schema::{self, HeaderText},
 };
 use crate::{
-    intake::protocols::{ProtocolConfig, http_generic::HttpFraming},
+    intake::protocols::{
+        ProtocolConfig,
+        http_generic::HttpFraming,
+        splunk_hec::{self, Labels},
+    },
     model::Secret,
 };
 
 /// No index has a longer name.
 const MOST_INDEX_BYTES: usize = 255;
+/// Splunk writes to its disks within seconds; where it takes longer than this, it is in trouble.
+const LONGEST_ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Checks the keys of a protocol over HTTPS.
 pub(super) fn check_protocol(
@@ -28,8 +34,9 @@ pub(super) fn check_protocol(
     match protocol {
         "http" => Some(check_generic(table, intake, report)),
         "elasticsearch" => check_elasticsearch(table, intake, report),
+        "splunk_hec" => check_splunk(table, intake, report),
         _ => Some(ProtocolConfig::Sekoia {
-            intake_key: check_intake_key(table, intake.intake_key.as_ref(), report)?,
+            intake_key: required_secret(table, "intake_key", intake.intake_key.as_ref(), report)?,
         }),
     }
 }
@@ -82,11 +89,36 @@ fn fault_of_index(name: &str) -> Option<String> {
     name.chars().find(is_refused).map(|letter| format!("holds {letter:?}"))
 }
 
-fn check_intake_key(table: &KeyPath, secret: Option<&Secret>, report: &mut Report) -> Option<Secret> {
+fn check_splunk(table: &KeyPath, intake: &schema::Intake, report: &mut Report) -> Option<ProtocolConfig> {
+    let token = required_secret(table, "token", intake.token.as_ref(), report);
+    let token = token.filter(|token| header_value(&table.child("token"), token, report).is_some());
+    let within = intake.acknowledge_timeout.as_ref().map(|period| period.0).unwrap_or_default();
+    if within < Duration::from_secs(1) || within > LONGEST_ACKNOWLEDGE_TIMEOUT {
+        let message = format!("{} is out of range", humantime::format_duration(within));
+        report.reject(&table.child("acknowledge_timeout"), message, "give 1s to 10m");
+    }
+    Some(ProtocolConfig::SplunkHec(splunk_hec::Config {
+        token: token?,
+        labels: Labels {
+            host: intake.host.clone(),
+            source: intake.source.clone(),
+            sourcetype: intake.sourcetype.clone(),
+            index: intake.index.clone(),
+        },
+        acknowledged_within: intake.acknowledge.unwrap_or_default().then_some(within),
+    }))
+}
+
+fn required_secret(
+    table: &KeyPath,
+    name: &str,
+    secret: Option<&Secret>,
+    report: &mut Report,
+) -> Option<Secret> {
     if secret.is_none() {
-        let key = table.child("intake_key");
+        let key = table.child(name);
         let remedy =
-            format!("give intake_key_file, {} or the credential {}.intake_key", key.variable(), table.last());
+            format!("give {name}_file, {} or the credential {}.{name}", key.variable(), table.last());
         report.reject(&key, "is missing", remedy);
     }
     secret.cloned()

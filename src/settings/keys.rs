@@ -56,12 +56,15 @@ impl Key {
 /// The protocols of intakes, those to come included.
 pub(super) const PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec", "otlp"];
 /// The protocols that can be used.
-pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch"];
+pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec"];
 
 const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
 const ELASTICSEARCH: &[&str] = &["elasticsearch"];
+const SPLUNK: &[&str] = &["splunk_hec"];
+/// Those that write into an index.
+const WITH_INDEX: &[&str] = &["elasticsearch", "splunk_hec"];
 /// Those that `auth` authorises.
 const WITH_AUTH: &[&str] = &["http", "elasticsearch", "otlp"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
@@ -120,8 +123,8 @@ pub(super) const KEYS: &[Key] = &[
         .defaults(&[("", "ndjson")]),
     Key::new("intakes.*.headers.*", Kind::Secret).only(GENERIC),
     Key::new("intakes.*.index", Kind::Text)
-        .only(ELASTICSEARCH)
-        .defaults(&[("", "logs-azure.flowlogs-default")]),
+        .only(WITH_INDEX)
+        .defaults(&[("elasticsearch", "logs-azure.flowlogs-default")]),
     Key::new("intakes.*.auth.bearer", Kind::Secret).only(WITH_AUTH),
     Key::new("intakes.*.auth.bearer_file", Kind::Path).only(WITH_AUTH),
     Key::new("intakes.*.auth.api_key", Kind::Secret).only(ELASTICSEARCH),
@@ -138,6 +141,13 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.auth.oauth2_client_credentials.client_secret_file", Kind::Path).only(WITH_AUTH),
     Key::new("intakes.*.auth.oauth2_client_credentials.scope", Kind::Text).only(WITH_AUTH),
     Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[("", "200,201,202,204")]),
+    Key::new("intakes.*.token", Kind::Secret).only(SPLUNK),
+    Key::new("intakes.*.token_file", Kind::Path).only(SPLUNK),
+    Key::new("intakes.*.source", Kind::Text).only(SPLUNK).defaults(&[("", "azure:flow")]),
+    Key::new("intakes.*.sourcetype", Kind::Text).only(SPLUNK).defaults(&[("", "azure:vnet:flow")]),
+    Key::new("intakes.*.host", Kind::Text).only(SPLUNK),
+    Key::new("intakes.*.acknowledge", Kind::Boolean).only(SPLUNK).defaults(&[("", "false")]),
+    Key::new("intakes.*.acknowledge_timeout", Kind::Period).only(SPLUNK).defaults(&[("", "2m")]),
     Key::new("limits.memory", Kind::Size).defaults(&[("", "32MiB")]),
     Key::new("limits.parallel_blobs", Kind::Integer).defaults(&[("", "8")]),
     Key::new("limits.record", Kind::Size).defaults(&[("", "16MiB")]),
@@ -293,7 +303,7 @@ mod tests {
         check("source.prod.account", Some("sources.prod.account"));
         check("intakes.out.max_bytes", Some("intakes.out.batch.max_bytes"));
         check("intakes.out.batch.max_size", None);
-        check("intakes.out.auth.token", None);
+        check("intakes.out.auth.token", Some("intakes.out.token"));
         check("log_level", Some("log.level"));
         check("poll_interval", Some("sources.NAME.poll_interval"));
         check("colour", None);

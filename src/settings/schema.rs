@@ -114,12 +114,25 @@ pub(super) struct Intake {
     /// http: headers to add.
     #[serde(default)]
     pub headers: BTreeMap<String, HeaderText>,
-    /// elasticsearch: index or data stream.
+    /// elasticsearch: index or data stream. splunk_hec: index.
     pub index: Option<String>,
     /// Credentials.
     pub auth: Option<Auth>,
     /// http: statuses that mean "accepted".
     pub success_codes: Option<Vec<u64>>,
+    /// splunk_hec: the token.
+    #[serde(default, deserialize_with = "secret")]
+    pub token: Option<Secret>,
+    /// splunk_hec: as above.
+    pub source: Option<String>,
+    /// splunk_hec: as above.
+    pub sourcetype: Option<String>,
+    /// splunk_hec: as above.
+    pub host: Option<String>,
+    /// splunk_hec: wait for the indexers.
+    pub acknowledge: Option<bool>,
+    /// splunk_hec: how long.
+    pub acknowledge_timeout: Option<Period>,
 }
 
 /// `event_format`.

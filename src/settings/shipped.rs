@@ -70,8 +70,11 @@ fn every_key_with_its_default() {
                 let read_value =
                     key.kind.read(value, false).unwrap_or_else(|error| panic!("{path}: {error}"));
                 let is_intake = path.segments().first().is_some_and(|section| section == "intakes");
-                let variants: &[&str] =
-                    if is_intake { &["sekoia", "http", "elasticsearch"] } else { &["azure", "directory"] };
+                let variants: &[&str] = if is_intake {
+                    &["sekoia", "http", "elasticsearch", "splunk_hec"]
+                } else {
+                    &["azure", "directory"]
+                };
                 let variant = variants.iter().find(|name| key.applies_to(name)).unwrap();
                 let default = key.default_for(variant).map(|text| key.kind.read(&text.into(), true).unwrap());
                 match default {

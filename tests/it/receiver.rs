@@ -107,6 +107,96 @@ async fn faults() {
     assert_eq!(receiver.stop().0, "received 9 events, 8 requests, 5 of them accepted");
 }
 
+/// A channel as a sender names it.
+const CHANNEL: (&str, &str) = ("x-splunk-request-channel", "fe0ecfad-13d5-401b-847d-77833bd77131");
+
+/// *Scenario*: bodies for the HTTP Event Collector: with no token, a wrong one, none of its kind, no events, several, one
+/// of every kind that Splunk refuses behind a good one.
+/// *Guarantees*: the codes are Splunk's, with the place of the event at fault; what is before it is recorded, what is
+/// behind it is not; a key that is not known ends the body without a word.
+#[tokio::test]
+async fn collector_bodies() {
+    let receiver = Receiver::start_plain(&["--hec-token", "right", "--hec-index", "main"]);
+    let path = "/services/collector/event";
+    let right = [("authorization", "Splunk right")];
+    for (headers, expected) in [
+        (&[][..], (401, r#"{"code":2,"text":"Token is required"}"#)),
+        (&[("authorization", "Bearer right")], (401, r#"{"code":3,"text":"Invalid authorization"}"#)),
+        (&[("authorization", "Splunk wrong")], (403, r#"{"code":4,"text":"Invalid token"}"#)),
+        (&right, (400, r#"{"code":5,"text":"No data"}"#)),
+    ] {
+        let (status, body) = post(&receiver, path, headers, b"").await;
+        assert_eq!((status, &*body), expected);
+    }
+    let good = r#"{"time":1.5,"index":"main","fields":{"id":"a"},"event":{"a": 1}}{"event":"text"}"#;
+    let (status, body) = post(&receiver, path, &right, good.as_bytes()).await;
+    assert_eq!((status, &*body), (200, r#"{"code":0,"text":"Success"}"#));
+    let mut expected = vec!["{\"a\": 1}", "\"text\""];
+    assert_eq!(receiver.ledger(), expected);
+    for (second, code, number) in [
+        ("{]", 6, 1),
+        (r#"{"time":[1],"event":"x"}"#, 6, 1),
+        (r#"{"time":1}"#, 12, 1),
+        (r#"{"event":""}"#, 13, 1),
+        (r#"{"event":"x","fields":{"a":{"b":1}}}"#, 15, 1),
+        (r#"{"event":"x","fields":1}"#, 15, 1),
+        (r#"{"event":"x","index":"other"}"#, 7, 2),
+    ] {
+        let body = format!(r#"{{"event":1}}{second}{{"event":3}}"#);
+        let (status, answer) = post(&receiver, path, &right, body.as_bytes()).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(status, 400, "{body}");
+        let said = (answer["code"].as_u64().unwrap(), answer["invalid-event-number"].as_u64().unwrap());
+        assert_eq!(said, (code, number), "{body}");
+        expected.push("1");
+    }
+    let unknown = br#"{"event":1}{"event":2,"colour":"red"}{"event":3}"#;
+    let (status, body) = post(&receiver, path, &right, unknown).await;
+    assert_eq!((status, &*body), (200, r#"{"code":0,"text":"Success"}"#));
+    expected.push("1");
+    assert_eq!(receiver.ledger(), expected);
+    let (status, body) = post(&receiver, "/services/collector/ack", &right, b"{\"acks\":[0]}").await;
+    assert_eq!((status, &*body), (400, r#"{"code":14,"text":"ACK is disabled"}"#));
+    assert_eq!(post(&receiver, "/services/collector/health/1.0", &[], b"").await.0, 200);
+}
+
+/// *Scenario*: acknowledgement is on; requests without a channel, with one that is none, in two channels; a batch is lost.
+/// *Guarantees*: ids count from 0 in each channel; each answers true once; a lost one never does; the scripted refusal is
+/// told as Splunk tells it.
+#[tokio::test]
+async fn collector_acknowledgements() {
+    let receiver = Receiver::start_plain(&[
+        "--hec-ack-after",
+        "0s",
+        "--faults",
+        "ok,ok,ok,ok,lose,ok,ok,503,refuse-event:1",
+    ]);
+    let (events, question) = ("/services/collector/event", "/services/collector/ack");
+    let token = ("authorization", "Splunk any");
+    let check = async |path: &str, channel: &[(&str, &str)], body: &str, expected: (u16, &str)| {
+        let headers = [&[token], channel].concat();
+        let (status, answer) = post(&receiver, path, &headers, body.as_bytes()).await;
+        assert_eq!((status, &*answer), expected, "{path} {body}");
+    };
+    let other = [("x-splunk-request-channel", "00000000-0000-4000-8000-000000000000")];
+    let body = r#"{"event":1}{"event":2}"#;
+    let receipt = |id: &str| format!(r#"{{"ackId":{id},"code":0,"text":"Success"}}"#);
+    check(events, &[], body, (400, r#"{"code":10,"text":"Data channel is missing"}"#)).await;
+    let wrong = [("x-splunk-request-channel", "one")];
+    check(events, &wrong, body, (400, r#"{"code":11,"text":"Invalid data channel"}"#)).await;
+    check(events, &[CHANNEL], body, (200, &receipt("0"))).await;
+    check(events, &other, body, (200, &receipt("0"))).await;
+    check(events, &[CHANNEL], body, (200, &receipt("1"))).await;
+    let ids = r#"{"acks":[0,1,2]}"#;
+    let in_query = format!("{question}?channel={}", CHANNEL.1);
+    check(&in_query, &[], ids, (200, r#"{"acks":{"0":true,"1":false,"2":false}}"#)).await;
+    check(question, &[CHANNEL], ids, (200, r#"{"acks":{"0":false,"1":false,"2":false}}"#)).await;
+    check(events, &[CHANNEL], body, (503, r#"{"code":9,"text":"Server is busy"}"#)).await;
+    let refused = r#"{"code":6,"invalid-event-number":1,"text":"Invalid data format"}"#;
+    check(events, &[CHANNEL], body, (400, refused)).await;
+    assert_eq!(receiver.ledger(), ["1", "2", "1", "2", "1"]);
+}
+
 /// *Scenario*: the receiver ends and starts again with the same directory and a port file.
 /// *Guarantees*: who trusted it before trusts it again, and the file names the port.
 #[tokio::test]
@@ -135,6 +225,8 @@ fn the_command_line() {
         (&["--plain", "--faults", "500,nonsense"], "`nonsense` is no fault"),
         (&["--plain", "--faults", "slow:soon"], "`slow:soon`"),
         (&["--plain", "--faults", "99"], "`99` is no fault"),
+        (&["--plain", "--faults", "refuse-event:x"], "`refuse-event:x`"),
+        (&["--plain", "--hec-ack-after", "soon"], "--hec-ack-after"),
         (&["--plain", "--require-header", "x"], "expected NAME:VALUE"),
     ] {
         let output = example("receiver").args(arguments).stdin(Stdio::null()).output().unwrap();
@@ -144,7 +236,8 @@ fn the_command_line() {
     }
     let output = example("receiver").arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for fault in ["slow:500ms", "429:2", "302:URL", "reset", "accept-then-reset", "truncate", "doubtful"] {
+    let faults = ["slow:500ms", "429:2", "302:URL", "reset", "accept-then-reset", "truncate", "doubtful"];
+    for fault in faults.into_iter().chain(["refuse-event:N", "lose"]) {
         assert!(help.contains(fault), "{fault} is not explained");
     }
 }

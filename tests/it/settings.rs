@@ -4,6 +4,7 @@ mod accounts;
 mod effective;
 mod elasticsearch;
 mod refused;
+mod splunk;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -234,6 +235,7 @@ fn secrets_of(settings: &Settings) -> (String, String) {
     let sent = match &settings.intakes.first().unwrap().sink {
         Sink::Http(config) => match &config.protocol {
             ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
+            ProtocolConfig::SplunkHec(splunk) => splunk.token.reveal().to_owned(),
             ProtocolConfig::Http { .. } | ProtocolConfig::Elasticsearch { .. } => match &config.auth {
                 Auth::Bearer(token) | Auth::ApiKey(token) => token.reveal().to_owned(),
                 Auth::None | Auth::Basic { .. } | Auth::Header { .. } | Auth::ClientCredentials(_) => {

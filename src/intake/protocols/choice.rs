@@ -10,6 +10,7 @@ use super::{
     elasticsearch::Elasticsearch,
     http_generic::{HttpFraming, HttpGeneric},
     sekoia::Sekoia,
+    splunk_hec::{self, SplunkHec},
 };
 use crate::{intake::Protocol, model::Secret};
 
@@ -35,6 +36,8 @@ pub enum ProtocolConfig {
         /// The index or data stream.
         index: String,
     },
+    /// The HTTP Event Collector of Splunk.
+    SplunkHec(splunk_hec::Config),
 }
 
 impl fmt::Debug for ProtocolConfig {
@@ -48,22 +51,29 @@ impl fmt::Debug for ProtocolConfig {
                 .field("success_codes", success_codes)
                 .finish(),
             Self::Elasticsearch { index } => f.debug_struct("Elasticsearch").field("index", index).finish(),
+            Self::SplunkHec(config) => f.debug_tuple("SplunkHec").field(config).finish(),
         }
     }
 }
 
 impl ProtocolConfig {
-    /// The protocol for the intake at `url`.
+    /// The protocol for the intake at `url`. `session` is a random number of this process and intake, for protocols that
+    /// name their sender.
     ///
     /// # Errors
     /// [`RequestError`] where that makes no request.
-    pub(in crate::intake) fn build(&self, url: &Url) -> Result<Arc<dyn Protocol>, RequestError> {
+    pub(in crate::intake) fn build(
+        &self,
+        url: &Url,
+        session: u128,
+    ) -> Result<Arc<dyn Protocol>, RequestError> {
         Ok(match self {
             Self::Sekoia { intake_key } => Arc::new(Sekoia::new(url, intake_key)?),
             Self::Http { framing, headers, success_codes } => {
                 Arc::new(HttpGeneric::new(url, *framing, headers, success_codes)?)
             }
             Self::Elasticsearch { index } => Arc::new(Elasticsearch::new(url, index)?),
+            Self::SplunkHec(config) => Arc::new(SplunkHec::new(url, config, session)?),
         })
     }
 }

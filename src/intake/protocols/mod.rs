@@ -5,6 +5,7 @@ mod choice;
 pub mod elasticsearch;
 pub mod http_generic;
 pub mod sekoia;
+pub mod splunk_hec;
 
 use std::ops::Range;
 

@@ -6,7 +6,13 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use url::Url;
 
-use super::{elasticsearch::Elasticsearch, http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
+use super::{
+    elasticsearch::Elasticsearch,
+    http_generic::HttpGeneric,
+    sekoia::Sekoia,
+    splunk_hec::{self, Labels, SplunkHec},
+    test_support::event,
+};
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
     intake::{Framing, protocols::http_generic::HttpFraming},
@@ -24,7 +30,13 @@ fn framings(intake_key: &str) -> Vec<Box<dyn Framing>> {
         Box::new(Elasticsearch::new(&url, "flows").unwrap()),
         Box::new(generic(HttpFraming::Ndjson)),
         Box::new(generic(HttpFraming::JsonArray)),
+        Box::new(SplunkHec::new(&url, &splunk_hec_config(intake_key), 7).unwrap()),
     ]
+}
+
+fn splunk_hec_config(label: &str) -> splunk_hec::Config {
+    let labels = Labels { source: Some(label.to_owned()), ..Labels::default() };
+    splunk_hec::Config { token: Secret::new("token".to_owned()), labels, acknowledged_within: None }
 }
 
 /// Texts as a blob's reader hands them over.

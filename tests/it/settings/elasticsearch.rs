@@ -117,7 +117,7 @@ fn refused() {
                 expect![[r#"
                     settings: 2 problems
                       intakes.out.auth.api_key (file DIR/flowlogd.toml): protocol "http" does not know this key; remove it; it belongs to protocol elasticsearch
-                      intakes.out.index (file DIR/flowlogd.toml): protocol "http" does not know this key; remove it; it belongs to protocol elasticsearch
+                      intakes.out.index (file DIR/flowlogd.toml): protocol "http" does not know this key; remove it; it belongs to protocol elasticsearch, splunk_hec
                 "#]],
             ),
         ],
