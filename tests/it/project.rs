@@ -324,6 +324,26 @@ fn readme_settings_are_good() {
     assert_eq!(n_sources, [1, 2]);
 }
 
+/// *Scenario*: every file of settings that is shipped, with its secret files in another place. *Guarantees*: all are good.
+#[test]
+fn shipped_settings_are_good() {
+    let mut n_files = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).unwrap() {
+        let path = entry.unwrap().path();
+        let settings = fs::read_to_string(&path).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for secret in settings.split("\"/run/secrets/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            fs::write(directory.path().join(secret), "c2VjcmV0").unwrap();
+        }
+        let file = directory.path().join("flowlogd.toml");
+        fs::write(&file, settings.replace("/run/secrets", directory.path().to_str().unwrap())).unwrap();
+        let output = flowlogd(&["--config", file.to_str().unwrap(), "check-config"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{path:?}: {}", text_of(&output.stderr));
+        n_files += 1;
+    }
+    assert!(n_files > 3, "only {n_files} files were found");
+}
+
 /// Every text of the program's sources in one, strings that go over several lines joined.
 fn sources(folder: &Path) -> String {
     let mut all = String::new();
@@ -374,7 +394,7 @@ fn documented_conditions_are_the_programs() {
 #[test]
 fn shown_commands_are_good() {
     let mut n_commands = 0;
-    for document in ["README.md", "docs/operations.md"] {
+    for document in ["README.md", "docs/operations.md", "docs/splunk_hec.md"] {
         let text = read(document);
         let (prose, blocks): (Vec<_>, Vec<_>) = text.split("```").enumerate().partition(|(n, _)| n % 2 == 0);
         let spans = prose.iter().flat_map(|(_, part)| part.split('`').skip(1).step_by(2));
@@ -398,8 +418,15 @@ fn shown_commands_are_good() {
 fn named_files_exist() {
     let folders = ["config/", "deploy/", "docs/", "examples/", "src/", "tests/"];
     let mut n_paths = 0;
-    let documents =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/operations.md", "Dockerfile", ".ci/run"];
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/operations.md",
+        "docs/splunk_hec.md",
+        "Dockerfile",
+        ".ci/run",
+    ];
     for document in documents {
         let text = read(document);
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
