@@ -394,7 +394,7 @@ fn documented_conditions_are_the_programs() {
 #[test]
 fn shown_commands_are_good() {
     let mut n_commands = 0;
-    for document in ["README.md", "docs/operations.md", "docs/elasticsearch.md"] {
+    for document in ["README.md", "docs/operations.md", "docs/elasticsearch.md", "docs/splunk_hec.md"] {
         let text = read(document);
         let (prose, blocks): (Vec<_>, Vec<_>) = text.split("```").enumerate().partition(|(n, _)| n % 2 == 0);
         let spans = prose.iter().flat_map(|(_, part)| part.split('`').skip(1).step_by(2));
@@ -424,6 +424,7 @@ fn named_files_exist() {
         "CONTRIBUTING.md",
         "docs/operations.md",
         "docs/elasticsearch.md",
+        "docs/splunk_hec.md",
         "Dockerfile",
         ".ci/run",
     ];
