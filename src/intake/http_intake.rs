@@ -35,6 +35,9 @@ const INLINE_COMPRESSION_BYTES: usize = 256 * 1024;
 /// An answer is a list of ids at most; a larger one is no answer to us.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
+/// In the place of a larger answer. No protocol takes it for an answer of its own: it is neither JSON nor protobuf.
+const TOO_LARGE: &[u8] = b"<more than 4 MiB>";
+
 /// A receiving end over HTTPS. `Debug` leaves out the URL but for its origin, and the headers' values: some receivers
 /// take their key there.
 #[derive(Clone, PartialEq, Eq)]
@@ -169,8 +172,8 @@ impl HttpIntake {
         let body = match response.bytes(ANSWER_BYTES).await {
             Ok(body) => body,
             // The status has arrived and counts: a busy server may wrap it in any page, and the same answer would come
-            // again. Where the body decides, an empty one proves nothing.
-            Err(error) if error.kind == HttpErrorKind::TooLarge => Bytes::new(),
+            // again. Where the body decides, this one proves nothing.
+            Err(error) if error.kind == HttpErrorKind::TooLarge => Bytes::from_static(TOO_LARGE),
             Err(error) => return Err(unanswered(&error)),
         };
         let redaction = credentials.redaction.clone();

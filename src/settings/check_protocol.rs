@@ -11,7 +11,7 @@ use super::{
     schema::{self, HeaderText},
 };
 use crate::{
-    intake::protocols::{ProtocolConfig, http_generic::HttpFraming},
+    intake::protocols::{ProtocolConfig, http_generic::HttpFraming, otlp::OtlpEncoding},
     model::Secret,
 };
 
@@ -24,6 +24,7 @@ pub(super) fn check_protocol(
 ) -> Option<ProtocolConfig> {
     match protocol {
         "http" => Some(check_generic(table, intake, report)),
+        "otlp" => Some(check_otlp(table, intake, report)),
         _ => Some(ProtocolConfig::Sekoia {
             intake_key: check_intake_key(table, intake.intake_key.as_ref(), report)?,
         }),
@@ -42,6 +43,20 @@ fn check_generic(table: &KeyPath, intake: &schema::Intake, report: &mut Report) 
             intake.success_codes.as_deref(),
             report,
         ),
+    }
+}
+
+fn check_otlp(table: &KeyPath, intake: &schema::Intake, report: &mut Report) -> ProtocolConfig {
+    if intake.event_format != schema::EventFormat::Ecs {
+        let message = "has to be \"ecs\": otlp makes attributes of its fields";
+        report.reject(&table.child("event_format"), message, "remove it");
+    }
+    ProtocolConfig::Otlp {
+        encoding: match intake.encoding {
+            Some(schema::Encoding::Json) => OtlpEncoding::Json,
+            Some(schema::Encoding::Protobuf) | None => OtlpEncoding::Protobuf,
+        },
+        headers: check_headers(&table.child("headers"), &intake.headers, report),
     }
 }
 

@@ -56,11 +56,13 @@ impl Key {
 /// The protocols of intakes, those to come included.
 pub(super) const PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec", "otlp"];
 /// The protocols that can be used.
-pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout"];
+pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "otlp"];
 
 const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
 const GENERIC: &[&str] = &["http"];
+const OTLP: &[&str] = &["otlp"];
+const WITH_HEADERS: &[&str] = &["http", "otlp"];
 /// Those that `auth` authorises.
 const WITH_AUTH: &[&str] = &["http", "elasticsearch", "otlp"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
@@ -100,7 +102,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.compression", Kind::Choice(&["gzip", "none"]))
         .only(OVER_HTTPS)
         .defaults(&[("", "gzip")]),
-    Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[("sekoia", "4MB"), ("", "1MB")]),
+    Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[
+        ("sekoia", "4MB"),
+        ("otlp", "2MB"),
+        ("", "1MB"),
+    ]),
     Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[("sekoia", "10000"), ("", "5000")]),
     Key::new("intakes.*.batch.max_age", Kind::Period).defaults(&[("", "5s")]),
     Key::new("intakes.*.max_in_flight", Kind::Integer).only(OVER_HTTPS).defaults(&[("", "4")]),
@@ -113,7 +119,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
         .only(GENERIC)
         .defaults(&[("", "ndjson")]),
-    Key::new("intakes.*.headers.*", Kind::Secret).only(GENERIC),
+    Key::new("intakes.*.encoding", Kind::Choice(&["protobuf", "json"]))
+        .only(OTLP)
+        .defaults(&[("", "protobuf")]),
+    Key::new("intakes.*.headers.*", Kind::Secret).only(WITH_HEADERS),
     Key::new("intakes.*.auth.bearer", Kind::Secret).only(WITH_AUTH),
     Key::new("intakes.*.auth.bearer_file", Kind::Path).only(WITH_AUTH),
     Key::new("intakes.*.auth.basic.username", Kind::Text).only(WITH_AUTH),

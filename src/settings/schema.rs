@@ -111,10 +111,12 @@ pub(super) struct Intake {
     pub allow_http: Option<bool>,
     /// http: layout of the body.
     pub framing: Option<Framing>,
-    /// http: headers to add.
+    /// otlp: how requests are written.
+    pub encoding: Option<Encoding>,
+    /// http, otlp: headers to add.
     #[serde(default)]
     pub headers: BTreeMap<String, HeaderText>,
-    /// http: credentials.
+    /// http, otlp: credentials.
     pub auth: Option<Auth>,
     /// http: statuses that mean "accepted".
     pub success_codes: Option<Vec<u64>>,
@@ -150,6 +152,16 @@ pub(super) enum Framing {
     Ndjson,
     /// A JSON array.
     JsonArray,
+}
+
+/// `encoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Encoding {
+    /// Protocol buffers.
+    Protobuf,
+    /// JSON.
+    Json,
 }
 
 /// `batch`.

@@ -70,8 +70,9 @@ fn every_key_with_its_default() {
                 let read_value =
                     key.kind.read(value, false).unwrap_or_else(|error| panic!("{path}: {error}"));
                 let is_intake = path.segments().first().is_some_and(|section| section == "intakes");
-                let variants = if is_intake { ["sekoia", "http"] } else { ["azure", "directory"] };
-                let variant = variants.into_iter().find(|name| key.applies_to(name)).unwrap();
+                let variants: &[&str] =
+                    if is_intake { &["sekoia", "http", "otlp"] } else { &["azure", "directory"] };
+                let variant = variants.iter().find(|name| key.applies_to(name)).unwrap();
                 let default = key.default_for(variant).map(|text| key.kind.read(&text.into(), true).unwrap());
                 match default {
                     Some(expected) => assert_eq!(read_value, expected, "{path}"),

@@ -8,6 +8,7 @@ use url::Url;
 use super::{
     RequestError,
     http_generic::{HttpFraming, HttpGeneric},
+    otlp::{Otlp, OtlpEncoding},
     sekoia::Sekoia,
 };
 use crate::{intake::Protocol, model::Secret};
@@ -29,6 +30,13 @@ pub enum ProtocolConfig {
         /// Statuses that mean "accepted".
         success_codes: Vec<StatusCode>,
     },
+    /// OpenTelemetry logs over HTTP.
+    Otlp {
+        /// How requests are written.
+        encoding: OtlpEncoding,
+        /// Headers to add, checked.
+        headers: HeaderMap,
+    },
 }
 
 impl fmt::Debug for ProtocolConfig {
@@ -40,6 +48,11 @@ impl fmt::Debug for ProtocolConfig {
                 .field("framing", framing)
                 .field("headers", &headers.keys().collect::<Vec<_>>())
                 .field("success_codes", success_codes)
+                .finish(),
+            Self::Otlp { encoding, headers } => f
+                .debug_struct("Otlp")
+                .field("encoding", encoding)
+                .field("headers", &headers.keys().collect::<Vec<_>>())
                 .finish(),
         }
     }
@@ -56,6 +69,7 @@ impl ProtocolConfig {
             Self::Http { framing, headers, success_codes } => {
                 Arc::new(HttpGeneric::new(url, *framing, headers, success_codes)?)
             }
+            Self::Otlp { encoding, headers } => Arc::new(Otlp::new(url, *encoding, headers)?),
         })
     }
 }

@@ -3,6 +3,7 @@
 pub(in crate::intake) mod answers;
 mod choice;
 pub mod http_generic;
+pub mod otlp;
 pub mod sekoia;
 
 use std::ops::Range;

@@ -6,7 +6,12 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use url::Url;
 
-use super::{http_generic::HttpGeneric, sekoia::Sekoia, test_support::event};
+use super::{
+    http_generic::HttpGeneric,
+    otlp::{Otlp, OtlpEncoding},
+    sekoia::Sekoia,
+    test_support::event,
+};
 use crate::{
     batch::{Batch, BatchLimits, Batcher, BodySize, EncodedEvents, EventPlace, Run},
     intake::{Framing, protocols::http_generic::HttpFraming},
@@ -19,10 +24,13 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 fn framings(intake_key: &str) -> Vec<Box<dyn Framing>> {
     let url = Url::parse("https://intake.example").unwrap();
     let generic = |framing| HttpGeneric::new(&url, framing, &HeaderMap::new(), &[StatusCode::OK]).unwrap();
+    let otlp = |encoding| Otlp::new(&url, encoding, &HeaderMap::new()).unwrap();
     vec![
         Box::new(Sekoia::new(&url, &Secret::new(intake_key.to_owned())).unwrap()),
         Box::new(generic(HttpFraming::Ndjson)),
         Box::new(generic(HttpFraming::JsonArray)),
+        Box::new(otlp(OtlpEncoding::Protobuf)),
+        Box::new(otlp(OtlpEncoding::Json)),
     ]
 }
 
