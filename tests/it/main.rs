@@ -28,6 +28,7 @@ mod intake_faults;
 mod intake_http;
 mod intake_nginx;
 mod intake_oauth;
+mod intake_otlp;
 mod log_hygiene;
 mod proxies;
 

@@ -36,6 +36,19 @@ pub(crate) fn find(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed: run `apt-get install {package}` as root"))
 }
 
+/// A file that a package of `tests/peers/requirements.txt` installs, by its path in the folder of packages.
+pub(crate) fn of_package(path: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci-venv/lib");
+    let versions = fs::read_dir(folder).into_iter().flatten().map(|version| version.unwrap().path());
+    let found = versions.map(|version| version.join("site-packages").join(path)).find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "{path} is not installed: run `python3 -m venv target/ci-venv && \
+             target/ci-venv/bin/pip install -r tests/peers/requirements.txt`"
+        )
+    })
+}
+
 /// A port of 127.0.0.1 that nobody else is given while the value lives: a socket that is bound to it and never listens.
 /// Servers that take addresses again at once can listen on it, end, and listen on it once more.
 #[derive(Debug)]

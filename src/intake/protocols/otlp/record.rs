@@ -87,12 +87,12 @@ fn visit_members(members: &Members<'_>, path: &mut String, visit: &mut dyn FnMut
     let length = path.len();
     for (name, value) in members {
         path.push_str(name);
-        match value {
-            AnyValue::Map(inner) if !inner.is_empty() => {
+        match value.members() {
+            Some(inner) => {
                 path.push('.');
                 visit_members(inner, path, visit);
             }
-            _ => visit(renamed(path), value),
+            None => visit(renamed(path), value),
         }
         path.truncate(length);
     }
@@ -104,12 +104,12 @@ fn is_flat(members: &Members<'_>, path: &mut String) -> bool {
     members.iter().all(|(name, value)| {
         path.push_str(name);
         let is_flat = !name.contains('.')
-            && match value {
-                AnyValue::Map(inner) if !inner.is_empty() => {
+            && match value.members() {
+                Some(inner) => {
                     path.push('.');
                     is_flat(inner, path)
                 }
-                _ => path != EVENT_ID && RENAMED.iter().all(|(_, there)| path != there),
+                None => path != EVENT_ID && RENAMED.iter().all(|(_, there)| path != there),
             };
         path.truncate(length);
         is_flat
@@ -127,10 +127,7 @@ fn original(name: &str) -> &str {
 fn find<'b, 'a>(members: &'b Members<'a>, names: &[&str]) -> Option<&'b AnyValue<'a>> {
     let (first, rest) = names.split_first()?;
     let (_, value) = members.iter().find(|(name, _)| name == first)?;
-    match value {
-        AnyValue::Map(inner) if !rest.is_empty() => find(inner, rest),
-        _ => rest.is_empty().then_some(value),
-    }
+    if rest.is_empty() { Some(value) } else { find(value.members()?, rest) }
 }
 
 fn take_message<'a>(members: &mut Members<'a>) -> Option<Cow<'a, str>> {

@@ -303,7 +303,7 @@ fn nested_lengths() {
                 .into_iter()
                 .filter_map(|(number, field)| match field {
                     Field::Bytes(bytes) if number == wanted => Some(bytes.to_vec()),
-                    _ => None,
+                    Field::Varint(_) | Field::Fixed64(_) | Field::Bytes(_) | Field::Fixed32 => None,
                 })
                 .collect();
             found

@@ -22,6 +22,13 @@ pub(super) enum AnyValue<'a> {
     Map(Members<'a>),
 }
 
+impl<'a> AnyValue<'a> {
+    /// The members of an object that has some.
+    pub(super) fn members(&self) -> Option<&Members<'a>> {
+        if let Self::Map(members) = self { Some(members).filter(|members| !members.is_empty()) } else { None }
+    }
+}
+
 impl<'de> Deserialize<'de> for AnyValue<'de> {
     /// Fails for what has no equal in OTLP, and for two members of one name.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
