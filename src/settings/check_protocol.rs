@@ -14,6 +14,7 @@ use crate::{
     intake::protocols::{
         ProtocolConfig,
         http_generic::HttpFraming,
+        otlp::OtlpEncoding,
         splunk_hec::{self, Labels},
     },
     model::Secret,
@@ -35,6 +36,7 @@ pub(super) fn check_protocol(
         "http" => Some(check_generic(table, intake, report)),
         "elasticsearch" => check_elasticsearch(table, intake, report),
         "splunk_hec" => check_splunk(table, intake, report),
+        "otlp" => Some(check_otlp(table, intake, report)),
         _ => Some(ProtocolConfig::Sekoia {
             intake_key: required_secret(table, "intake_key", intake.intake_key.as_ref(), report)?,
         }),
@@ -53,6 +55,20 @@ fn check_generic(table: &KeyPath, intake: &schema::Intake, report: &mut Report) 
             intake.success_codes.as_deref(),
             report,
         ),
+    }
+}
+
+fn check_otlp(table: &KeyPath, intake: &schema::Intake, report: &mut Report) -> ProtocolConfig {
+    if intake.event_format != schema::EventFormat::Ecs {
+        let message = "has to be \"ecs\": otlp makes attributes of its fields";
+        report.reject(&table.child("event_format"), message, "remove it");
+    }
+    ProtocolConfig::Otlp {
+        encoding: match intake.encoding {
+            Some(schema::Encoding::Json) => OtlpEncoding::Json,
+            Some(schema::Encoding::Protobuf) | None => OtlpEncoding::Protobuf,
+        },
+        headers: check_headers(&table.child("headers"), &intake.headers, report),
     }
 }
 

@@ -53,10 +53,8 @@ impl Key {
     }
 }
 
-/// The protocols of intakes, those to come included.
+/// The protocols of intakes.
 pub(super) const PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec", "otlp"];
-/// The protocols that can be used.
-pub(super) const BUILT_PROTOCOLS: &[&str] = &["sekoia", "http", "stdout", "elasticsearch", "splunk_hec"];
 
 const AZURE: &[&str] = &["azure"];
 const SEKOIA: &[&str] = &["sekoia"];
@@ -65,6 +63,9 @@ const ELASTICSEARCH: &[&str] = &["elasticsearch"];
 const SPLUNK: &[&str] = &["splunk_hec"];
 /// Those that write into an index.
 const WITH_INDEX: &[&str] = &["elasticsearch", "splunk_hec"];
+const OTLP: &[&str] = &["otlp"];
+/// Those that take headers.
+const WITH_HEADERS: &[&str] = &["http", "otlp"];
 /// Those that `auth` authorises.
 const WITH_AUTH: &[&str] = &["http", "elasticsearch", "otlp"];
 const OVER_HTTPS: &[&str] = &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"];
@@ -107,6 +108,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.batch.max_bytes", Kind::Size).defaults(&[
         ("sekoia", "4MB"),
         ("elasticsearch", "5MB"),
+        ("otlp", "2MB"),
         ("", "1MB"),
     ]),
     Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[("sekoia", "10000"), ("", "5000")]),
@@ -121,7 +123,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
         .only(GENERIC)
         .defaults(&[("", "ndjson")]),
-    Key::new("intakes.*.headers.*", Kind::Secret).only(GENERIC),
+    Key::new("intakes.*.encoding", Kind::Choice(&["protobuf", "json"]))
+        .only(OTLP)
+        .defaults(&[("", "protobuf")]),
+    Key::new("intakes.*.headers.*", Kind::Secret).only(WITH_HEADERS),
     Key::new("intakes.*.index", Kind::Text)
         .only(WITH_INDEX)
         .defaults(&[("elasticsearch", "logs-azure.flowlogs-default")]),

@@ -1,5 +1,5 @@
 //! What the user writes, once the layers are merged: every default is filled in, every secret is read from its file.
-//! Protocols that are not built yet never come this far. `check` makes the components' configurations of it.
+//! `check` makes the components' configurations of it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -111,7 +111,9 @@ pub(super) struct Intake {
     pub allow_http: Option<bool>,
     /// http: layout of the body.
     pub framing: Option<Framing>,
-    /// http: headers to add.
+    /// otlp: how requests are written.
+    pub encoding: Option<Encoding>,
+    /// http, otlp: headers to add.
     #[serde(default)]
     pub headers: BTreeMap<String, HeaderText>,
     /// elasticsearch: index or data stream. splunk_hec: index.
@@ -165,6 +167,16 @@ pub(super) enum Framing {
     Ndjson,
     /// A JSON array.
     JsonArray,
+}
+
+/// `encoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Encoding {
+    /// Protocol buffers.
+    Protobuf,
+    /// JSON.
+    Json,
 }
 
 /// `batch`.

@@ -71,7 +71,7 @@ fn every_key_with_its_default() {
                     key.kind.read(value, false).unwrap_or_else(|error| panic!("{path}: {error}"));
                 let is_intake = path.segments().first().is_some_and(|section| section == "intakes");
                 let variants: &[&str] = if is_intake {
-                    &["sekoia", "http", "elasticsearch", "splunk_hec"]
+                    &["sekoia", "http", "elasticsearch", "splunk_hec", "otlp"]
                 } else {
                     &["azure", "directory"]
                 };

@@ -1,11 +1,10 @@
-//! Keys that are known but cannot be used: they belong to another kind of source or to another protocol, or the protocol
-//! is not built yet.
+//! Keys that are known but cannot be used: they belong to another kind of source or to another protocol.
 
 use super::{
     defaults::{DIRECTORY, variant_of},
     error::Report,
     key_path::KeyPath,
-    keys::{self, BUILT_PROTOCOLS, Found, Key},
+    keys::{self, Found, Key, PROTOCOLS},
     layers::Layer,
 };
 
@@ -25,7 +24,7 @@ pub(super) fn vet(layer: &Layer, report: &mut Report) {
 }
 
 fn is_usable(variant: &str) -> bool {
-    [super::defaults::AZURE, DIRECTORY].contains(&variant) || BUILT_PROTOCOLS.contains(&variant)
+    [super::defaults::AZURE, DIRECTORY].contains(&variant) || PROTOCOLS.contains(&variant)
 }
 
 fn vet_tables(layer: &Layer, report: &mut Report) {
@@ -40,17 +39,8 @@ fn vet_tables(layer: &Layer, report: &mut Report) {
     }
     for table in layer.tables_of("intakes") {
         let path = table.child("protocol");
-        let built = BUILT_PROTOCOLS.join(", ");
-        match variant_of(table, layer) {
-            "" => report.reject(&path, "is missing", format!("set it to one of {built}")),
-            protocol if !BUILT_PROTOCOLS.contains(&protocol) => {
-                report.reject(
-                    &path,
-                    format!("\"{protocol}\" is not built yet"),
-                    format!("set it to one of {built}"),
-                );
-            }
-            _ => {}
+        if variant_of(table, layer).is_empty() {
+            report.reject(&path, "is missing", format!("set it to one of {}", PROTOCOLS.join(", ")));
         }
     }
 }

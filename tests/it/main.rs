@@ -30,6 +30,7 @@ mod intake_faults;
 mod intake_http;
 mod intake_nginx;
 mod intake_oauth;
+mod intake_otlp;
 mod intake_splunk;
 mod log_hygiene;
 mod proxies;

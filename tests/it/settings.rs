@@ -226,6 +226,29 @@ fn variables_alone() {
     .assert_eq(&error.to_string());
 }
 
+/// *Scenario*: an OpenTelemetry receiver with a format that has no fields, an encoding that there is not, and a key of
+/// another protocol; the shipped example. *Guarantees*: each is refused with what to do; the example is taken.
+#[test]
+fn otlp() {
+    let intake =
+        "[sources.copy]\ndirectory = \".\"\n[intakes.out]\nprotocol = \"otlp\"\nurl = \"https://h:4318\"\n";
+    for (line, expected) in [
+        ("event_format = \"flow\"", "event_format (file DIR/flowlogd.toml): has to be \"ecs\""),
+        ("encoding = \"grpc\"", "encoding (file DIR/flowlogd.toml): cannot use \"grpc\"; give "),
+        ("success_codes = [200]", "success_codes (file DIR/flowlogd.toml): "),
+    ] {
+        let (directory, loaded) = load_text(&format!("{intake}{line}\n"), &[]);
+        let said = loaded.unwrap_err().to_string().replace(&directory, "DIR");
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+    let account_key = ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", "Y2FuYXJ5");
+    let bearer = ("FLOWLOGD__INTAKES__COLLECTOR__AUTH__BEARER", "token");
+    let example = include_str!("../../config/otlp.toml");
+    let loaded = load_text(example, &[account_key, bearer]).1.unwrap();
+    let intake = loaded.settings.intakes.first().unwrap();
+    assert_eq!((intake.batch.max_bytes, intake.batch.max_events), (2_000_000, 5_000));
+}
+
 /// The account key and the intake key, or bearer token, that came out.
 fn secrets_of(settings: &Settings) -> (String, String) {
     let account_key = match &settings.sources.first().unwrap().storage {
@@ -236,7 +259,9 @@ fn secrets_of(settings: &Settings) -> (String, String) {
         Sink::Http(config) => match &config.protocol {
             ProtocolConfig::Sekoia { intake_key } => intake_key.reveal().to_owned(),
             ProtocolConfig::SplunkHec(splunk) => splunk.token.reveal().to_owned(),
-            ProtocolConfig::Http { .. } | ProtocolConfig::Elasticsearch { .. } => match &config.auth {
+            ProtocolConfig::Http { .. }
+            | ProtocolConfig::Elasticsearch { .. }
+            | ProtocolConfig::Otlp { .. } => match &config.auth {
                 Auth::Bearer(token) | Auth::ApiKey(token) => token.reveal().to_owned(),
                 Auth::None | Auth::Basic { .. } | Auth::Header { .. } | Auth::ClientCredentials(_) => {
                     String::new()

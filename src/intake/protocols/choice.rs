@@ -9,6 +9,7 @@ use super::{
     RequestError,
     elasticsearch::Elasticsearch,
     http_generic::{HttpFraming, HttpGeneric},
+    otlp::{Otlp, OtlpEncoding},
     sekoia::Sekoia,
     splunk_hec::{self, SplunkHec},
 };
@@ -38,6 +39,13 @@ pub enum ProtocolConfig {
     },
     /// The HTTP Event Collector of Splunk.
     SplunkHec(splunk_hec::Config),
+    /// OpenTelemetry logs over HTTP.
+    Otlp {
+        /// How requests are written.
+        encoding: OtlpEncoding,
+        /// Headers to add, checked.
+        headers: HeaderMap,
+    },
 }
 
 impl fmt::Debug for ProtocolConfig {
@@ -52,6 +60,11 @@ impl fmt::Debug for ProtocolConfig {
                 .finish(),
             Self::Elasticsearch { index } => f.debug_struct("Elasticsearch").field("index", index).finish(),
             Self::SplunkHec(config) => f.debug_tuple("SplunkHec").field(config).finish(),
+            Self::Otlp { encoding, headers } => f
+                .debug_struct("Otlp")
+                .field("encoding", encoding)
+                .field("headers", &headers.keys().collect::<Vec<_>>())
+                .finish(),
         }
     }
 }
@@ -74,6 +87,7 @@ impl ProtocolConfig {
             }
             Self::Elasticsearch { index } => Arc::new(Elasticsearch::new(url, index)?),
             Self::SplunkHec(config) => Arc::new(SplunkHec::new(url, config, session)?),
+            Self::Otlp { encoding, headers } => Arc::new(Otlp::new(url, *encoding, headers)?),
         })
     }
 }

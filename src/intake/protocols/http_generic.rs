@@ -57,10 +57,7 @@ impl HttpGeneric {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let in_url = [Some(url.path()), url.query()].into_iter().flatten();
-        let in_headers = extra_headers.values().filter_map(|value| value.to_str().ok());
-        let possible = in_url.chain(in_headers).filter(|text| may_be_secret(text));
-        let secrets = possible.map(|text| Secret::new(text.to_owned())).collect();
+        let secrets = possible_secrets(url, extra_headers);
         let success_codes = success_codes.to_vec();
         Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, secrets })
     }
@@ -71,6 +68,14 @@ impl HttpGeneric {
             HttpFraming::JsonArray => Surround { prefix: b"[", separator: b',', suffix: b"]" },
         }
     }
+}
+
+/// What an operator may have put into URL and headers that must not be quoted.
+pub(super) fn possible_secrets(url: &Url, extra_headers: &HeaderMap) -> Vec<Secret> {
+    let in_url = [Some(url.path()), url.query()].into_iter().flatten();
+    let in_headers = extra_headers.values().filter_map(|value| value.to_str().ok());
+    let possible = in_url.chain(in_headers).filter(|text| may_be_secret(text));
+    possible.map(|text| Secret::new(text.to_owned())).collect()
 }
 
 fn content_type(framing: HttpFraming) -> &'static str {

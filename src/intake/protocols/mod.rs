@@ -4,6 +4,7 @@ pub(in crate::intake) mod answers;
 mod choice;
 pub mod elasticsearch;
 pub mod http_generic;
+pub mod otlp;
 pub mod sekoia;
 pub mod splunk_hec;
 

@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     elasticsearch::Elasticsearch,
     http_generic::HttpGeneric,
+    otlp::{Otlp, OtlpEncoding},
     sekoia::Sekoia,
     splunk_hec::{self, Labels, SplunkHec},
     test_support::event,
@@ -25,12 +26,15 @@ const MAX_AGE: Duration = Duration::from_secs(5);
 fn framings(intake_key: &str) -> Vec<Box<dyn Framing>> {
     let url = Url::parse("https://intake.example").unwrap();
     let generic = |framing| HttpGeneric::new(&url, framing, &HeaderMap::new(), &[StatusCode::OK]).unwrap();
+    let otlp = |encoding| Otlp::new(&url, encoding, &HeaderMap::new()).unwrap();
     vec![
         Box::new(Sekoia::new(&url, &Secret::new(intake_key.to_owned())).unwrap()),
         Box::new(Elasticsearch::new(&url, "flows").unwrap()),
         Box::new(generic(HttpFraming::Ndjson)),
         Box::new(generic(HttpFraming::JsonArray)),
         Box::new(SplunkHec::new(&url, &splunk_hec_config(intake_key), 7).unwrap()),
+        Box::new(otlp(OtlpEncoding::Protobuf)),
+        Box::new(otlp(OtlpEncoding::Json)),
     ]
 }
 

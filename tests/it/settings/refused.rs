@@ -158,7 +158,7 @@ fn unknown_keys() {
                 &[],
                 expect![[r#"
                     settings: 3 problems
-                      intakes.out.colour (file DIR/flowlogd.toml): unknown key; known here: protocol, region, url, intake_key, intake_key_file, event_format, enrich, provenance, compression, batch, max_in_flight, requests_per_second, ca_file, client_cert_file, client_key_file, proxy, allow_http, framing, headers, index, auth, success_codes, token, token_file, source, sourcetype, host, acknowledge, acknowledge_timeout
+                      intakes.out.colour (file DIR/flowlogd.toml): unknown key; known here: protocol, region, url, intake_key, intake_key_file, event_format, enrich, provenance, compression, batch, max_in_flight, requests_per_second, ca_file, client_cert_file, client_key_file, proxy, allow_http, framing, encoding, headers, index, auth, success_codes, token, token_file, source, sourcetype, host, acknowledge, acknowledge_timeout
                       intakes.out.max_bytes (file DIR/flowlogd.toml): unknown key; did you mean intakes.out.batch.max_bytes?
                       log.levl (file DIR/flowlogd.toml): unknown key; did you mean log.level?
                 "#]],
@@ -293,11 +293,9 @@ fn unusable_keys() {
             ),
             (
                 "",
-                &[("FLOWLOGD__SOURCES__PROD__DIRECTORY", "."), ("FLOWLOGD__INTAKES__OUT__PROTOCOL", "otlp")],
+                &[("FLOWLOGD__SOURCES__PROD__DIRECTORY", ".")],
                 expect![[r#"
-                    settings: 2 problems
-                      intakes.out.protocol (variable FLOWLOGD__INTAKES__OUT__PROTOCOL): "otlp" is not built yet; set it to one of sekoia, http, stdout, elasticsearch, splunk_hec
-                      sources.prod.account_key (file DIR/flowlogd.toml): has no use beside directory; remove it, or remove directory to read the account
+                    settings: sources.prod.account_key (file DIR/flowlogd.toml): has no use beside directory; remove it, or remove directory to read the account
                 "#]],
             ),
             (
@@ -313,7 +311,7 @@ fn unusable_keys() {
                 "![sources.prod]\n[intakes.out]\nurl = \"https://a.b\"",
                 &[],
                 expect![[r#"
-                settings: intakes.out.protocol (file DIR/flowlogd.toml): is missing; set it to one of sekoia, http, stdout, elasticsearch, splunk_hec
+                settings: intakes.out.protocol (file DIR/flowlogd.toml): is missing; set it to one of sekoia, http, stdout, elasticsearch, splunk_hec, otlp
             "#]],
             ),
         ],

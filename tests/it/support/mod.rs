@@ -17,6 +17,7 @@ pub(crate) mod osmem;
 pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod proxy;
+pub(crate) mod rotel;
 pub(crate) mod scripted_server;
 pub(crate) mod small_disk;
 pub(crate) mod storage_proxy;
