@@ -7,8 +7,9 @@ use flowlogd::{
         Verdict,
         auth::Auth,
         driver::Outcome,
-        http_intake::{Compression, HttpIntake},
+        http_intake::{Compression, Config, HttpIntake},
         protocols::ProtocolConfig,
+        rotation::{FilePlace, WatchedFile},
     },
     model::Secret,
 };
@@ -268,17 +269,33 @@ async fn every_kind_of_credentials() {
         let nginx = Nginx::start(&osmem.url(), &door).await;
         let with = |auth| {
             let ca_pem = nginx.certificates.ca_pem.clone().into_bytes();
-            HttpIntake::new(flowlogd::intake::http_intake::Config {
-                auth,
-                ..config(&nginx.url(), Some(ca_pem), protocol())
-            })
-            .unwrap()
+            HttpIntake::new(Config { auth, ..config(&nginx.url(), Some(ca_pem), protocol()) }).unwrap()
         };
         let intake = with(right);
         assert_eq!(attempt(&intake, &encode(&intake, &["{}"])).await, Verdict::Delivered, "{header}");
         let reason = blocked(attempt(&with(wrong), &encode(&intake, &["{}"])).await);
         assert!(reason.contains("`auth`") && !reason.contains("wrong"), "{reason}");
     }
+}
+
+/// *Scenario*: an API key is refused, and its file has another one by now.
+/// *Guarantees*: that one is used at once.
+#[tokio::test]
+async fn a_renewed_api_key_is_read() {
+    let osmem = Osmem::start().await;
+    let door = "if ($http_authorization != \"ApiKey cmlnaHQ6a2V5\") { return 401; }";
+    let nginx = Nginx::start(&osmem.url(), door).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api_key");
+    fs::write(&path, "cmlnaHQ6a2V5\n").unwrap();
+    let ca_pem = nginx.certificates.ca_pem.clone().into_bytes();
+    let intake = HttpIntake::new(Config {
+        auth: Auth::ApiKey(Secret::new("d3Jvbmc6a2V5".to_owned())),
+        files: vec![WatchedFile { path, place: FilePlace::ApiKey }],
+        ..config(&nginx.url(), Some(ca_pem), protocol())
+    })
+    .unwrap();
+    assert_eq!(attempt(&intake, &encode(&intake, &["{}"])).await, Verdict::Delivered);
 }
 
 /// *Scenario*: bodies of a megabyte, and nginx before it takes 300 kB.
