@@ -38,9 +38,11 @@ enum Kind {
     Basic,
     Header,
     ClientCredentials,
+    Splunk,
 }
 
-const KINDS: [Kind; 5] = [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials];
+const KINDS: [Kind; 6] =
+    [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials, Kind::Splunk];
 
 /// How the settings give secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,10 @@ impl Peer {
             let none_accepted = format!("{{\"event_ids\":[],\"key\":\"canary-key-{name}\"}}");
             steps.push(Step::answer(200, &[], none_accepted));
         }
+        if kind == Kind::Splunk {
+            let refused = format!("{{\"code\":6,\"invalid-event-number\":0,\"text\":\"canary-hec-{name}\"}}");
+            steps.push(Step::answer(400, &[], refused));
+        }
         let n_quarantined = u64::try_from(steps.len()).unwrap() - 2;
         steps.push(last);
         let n_steps = steps.len();
@@ -92,6 +98,7 @@ impl Peer {
         let name = &self.name;
         let credentials = match self.kind {
             Kind::Sekoia => return vec![format!("\"canary-key-{name}\"")],
+            Kind::Splunk => return vec![format!("Splunk canary-hec-{name}")],
             Kind::Bearer => format!("Bearer canary-bearer-{name}"),
             Kind::Basic => {
                 format!("Basic {}", STANDARD.encode(format!("flowlogd:canary-password-{name}")))
@@ -117,6 +124,12 @@ impl Peer {
             Kind::Sekoia => {
                 let key = secret("intake_key", "key");
                 return format!("[intakes.{name}]\nprotocol = \"sekoia\"\nurl = \"{url}\"\n{key}\n{COMMON}");
+            }
+            Kind::Splunk => {
+                let token = secret("token", "hec");
+                return format!(
+                    "[intakes.{name}]\nprotocol = \"splunk_hec\"\nurl = \"{url}\"\n{token}\n{COMMON}"
+                );
             }
             Kind::Bearer => secret("bearer", "bearer"),
             Kind::Basic => {
@@ -174,6 +187,7 @@ impl Installation {
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = match kind {
                 Kind::Sekoia => format!("canary-key-redirected{number}"),
+                Kind::Splunk => format!("canary-hec-redirected{number}"),
                 Kind::Bearer | Kind::Basic | Kind::Header | Kind::ClientCredentials => {
                     format!("canary-path-redirected{number}")
                 }
