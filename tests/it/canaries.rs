@@ -39,10 +39,18 @@ enum Kind {
     Header,
     ClientCredentials,
     ApiKey,
+    Splunk,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Sekoia, Kind::Bearer, Kind::Basic, Kind::Header, Kind::ClientCredentials, Kind::ApiKey];
+const KINDS: [Kind; 7] = [
+    Kind::Sekoia,
+    Kind::Bearer,
+    Kind::Basic,
+    Kind::Header,
+    Kind::ClientCredentials,
+    Kind::ApiKey,
+    Kind::Splunk,
+];
 
 /// How the settings give secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +86,10 @@ impl Peer {
             let failed = format!("{{\"status\":400,\"error\":{{\"type\":\"t\",\"reason\":\"{quoted}\"}}}}");
             steps.push(Step::answer(200, &[], format!("{{\"items\":[{{\"create\":{failed}}}]}}")));
         }
+        if kind == Kind::Splunk {
+            let refused = format!("{{\"code\":6,\"invalid-event-number\":0,\"text\":\"canary-hec-{name}\"}}");
+            steps.push(Step::answer(400, &[], refused));
+        }
         let n_quarantined = u64::try_from(steps.len()).unwrap() - 2;
         steps.push(last);
         let n_steps = steps.len();
@@ -99,6 +111,7 @@ impl Peer {
         let name = &self.name;
         let credentials = match self.kind {
             Kind::Sekoia => return vec![format!("\"canary-key-{name}\"")],
+            Kind::Splunk => return vec![format!("Splunk canary-hec-{name}")],
             Kind::Bearer => format!("Bearer canary-bearer-{name}"),
             Kind::Basic => {
                 format!("Basic {}", STANDARD.encode(format!("flowlogd:canary-password-{name}")))
@@ -134,6 +147,12 @@ impl Peer {
                 return format!(
                     "[intakes.{name}]\nprotocol = \"elasticsearch\"\nindex = \"flows\"\n\
                      url = \"{url}/in/canary-path-{name}\"\nauth = {{ {key} }}\n{COMMON}"
+                );
+            }
+            Kind::Splunk => {
+                let token = secret("token", "hec");
+                return format!(
+                    "[intakes.{name}]\nprotocol = \"splunk_hec\"\nurl = \"{url}\"\n{token}\n{COMMON}"
                 );
             }
             Kind::Bearer => secret("bearer", "bearer"),
@@ -192,6 +211,7 @@ impl Installation {
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = match kind {
                 Kind::Sekoia => format!("canary-key-redirected{number}"),
+                Kind::Splunk => format!("canary-hec-redirected{number}"),
                 Kind::Bearer | Kind::Basic | Kind::Header | Kind::ClientCredentials | Kind::ApiKey => {
                     format!("canary-path-redirected{number}")
                 }
