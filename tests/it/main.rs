@@ -28,6 +28,8 @@ mod intake_faults;
 mod intake_http;
 mod intake_nginx;
 mod intake_oauth;
+mod intake_presets;
+mod intake_sekoia_sdk;
 mod log_hygiene;
 mod proxies;
 

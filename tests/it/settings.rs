@@ -2,6 +2,7 @@
 
 mod accounts;
 mod effective;
+mod presets;
 mod refused;
 
 use std::{collections::BTreeMap, path::Path};
@@ -357,6 +358,10 @@ fn addresses() {
     for (toml, variables, expected) in [
         ("region = \"fra1\"", vec![], "https://intake.sekoia.io/"),
         ("region = \"fra2\"", vec![], "https://intake.fra2.sekoia.io/api/v1/intake-http"),
+        ("region = \"mco1\"", vec![], "https://intake.mco1.sekoia.io/api/v1/intake-http"),
+        ("region = \"uae1\"", vec![], "https://intake.uae1.sekoia.io/api/v1/intake-http"),
+        ("region = \"usa1\"", vec![], "https://intake.usa1.sekoia.io/api/v1/intake-http"),
+        ("region = \"sgp1\"", vec![], "https://intake.sgp1.sekoia.io/api/v1/intake-http"),
         ("region = \"usa1\"\nurl = \"https://a.example/x\"", vec![], "https://a.example/x"),
         ("", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://[::1]:8080/")], "http://[::1]:8080/"),
         ("allow_http = true", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://10.0.0.1/")], "http://10.0.0.1/"),

@@ -16,6 +16,7 @@ pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod scripted_server;
+pub(crate) mod sekoia_sdk;
 pub(crate) mod small_disk;
 pub(crate) mod storage_proxy;
 pub(crate) mod tinyproxy;
