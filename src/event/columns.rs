@@ -160,7 +160,9 @@ mod tests {
                     flatten(&column, member, row);
                 }
             }
-            _ => _ = row.insert(path.to_owned(), value.clone()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                row.insert(path.to_owned(), value.clone());
+            }
         }
     }
 
