@@ -2,6 +2,7 @@
 //!
 //! Bytes are written directly into their destination; nothing is allocated for an event once the buffers are warm.
 
+mod columns;
 mod community_id;
 mod context;
 mod ecs;
@@ -33,6 +34,11 @@ pub enum EventFormat {
     /// The normalised event in the Elastic Common Schema.
     Ecs {
         /// `false` gives exactly the vendor's fields.
+        enrich: bool,
+    },
+    /// The same with its fields side by side, named as the columns of a table.
+    Columns {
+        /// As of `Ecs`.
         enrich: bool,
     },
     /// One sentence for people.

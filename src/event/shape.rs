@@ -1,8 +1,8 @@
 //! The shapes of events, each for every kind of record.
 
 use super::{
-    EventFormat, RecordPlace, ecs::EcsWriter, flow::FlowWriter, nsg_ecs::NsgEcsWriter,
-    nsg_flow::NsgFlowWriter, text,
+    EventFormat, RecordPlace, columns::ColumnsWriter, ecs::EcsWriter, flow::FlowWriter,
+    nsg_ecs::NsgEcsWriter, nsg_flow::NsgFlowWriter, text,
 };
 use crate::{
     flowlog::{
@@ -57,7 +57,7 @@ impl Tuple<'_> {
 #[derive(Debug)]
 pub(super) enum Shape {
     Flow { vnet: FlowWriter, nsg: NsgFlowWriter, provenance: bool },
-    Ecs { vnet: Box<EcsWriter>, nsg: Box<NsgEcsWriter> },
+    Ecs { vnet: Box<EcsWriter>, nsg: Box<NsgEcsWriter>, columns: Option<Box<ColumnsWriter>> },
     Text,
 }
 
@@ -67,9 +67,10 @@ impl Shape {
             EventFormat::Flow { provenance } => {
                 Self::Flow { vnet: FlowWriter::default(), nsg: NsgFlowWriter::default(), provenance }
             }
-            EventFormat::Ecs { enrich } => Self::Ecs {
+            EventFormat::Ecs { enrich } | EventFormat::Columns { enrich } => Self::Ecs {
                 vnet: Box::new(EcsWriter::new(enrich, origin, blob)),
                 nsg: Box::new(NsgEcsWriter::new(enrich, origin, blob)),
+                columns: matches!(format, EventFormat::Columns { .. }).then(Box::default),
             },
             EventFormat::Text => Self::Text,
         }
@@ -111,8 +112,16 @@ impl Shape {
             (Self::Flow { nsg, provenance, .. }, Tuple::Nsg(tuple)) => {
                 nsg.write(out, tuple, provenance.then_some((id, place)));
             }
-            (Self::Ecs { vnet, .. }, Tuple::Vnet(tuple)) => vnet.write(out, tuple, id),
-            (Self::Ecs { nsg, .. }, Tuple::Nsg(tuple)) => nsg.write(out, tuple, id),
+            (Self::Ecs { vnet, nsg, columns }, tuple) => {
+                let mut write_nested = |out: &mut Vec<u8>| match tuple {
+                    Tuple::Vnet(tuple) => vnet.write(out, tuple, id),
+                    Tuple::Nsg(tuple) => nsg.write(out, tuple, id),
+                };
+                match columns {
+                    Some(columns) => columns.write(out, write_nested),
+                    None => write_nested(out),
+                }
+            }
             (Self::Text, Tuple::Vnet(tuple)) => text::write(out, tuple, rule),
             (Self::Text, Tuple::Nsg(tuple)) => text::write_nsg(out, tuple, rule),
         }

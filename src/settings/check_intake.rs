@@ -13,6 +13,7 @@ use super::{
     check_protocol::check_protocol,
     error::Report,
     key_path::KeyPath,
+    preset::Preset,
     schema,
 };
 use crate::{
@@ -52,7 +53,7 @@ pub(super) fn check_intake(
     let table = KeyPath::new(["intakes", &name]);
     let protocol = intake.protocol.clone().unwrap_or_default();
     let event_format = check_event_format(&table, &intake, &protocol, report);
-    let batch = check_batch(&table, &intake.batch, &protocol, report);
+    let batch = check_batch(&table, &intake, &protocol, report);
     // A pipe takes one write at a time.
     let max_in_flight = intake
         .max_in_flight
@@ -84,6 +85,7 @@ fn check_event_format(
     if !intake.enrich && intake.event_format != schema::EventFormat::Ecs {
         report.reject(&table.child("enrich"), "is for event_format \"ecs\" only", "remove it");
     }
+    let takes_columns = intake.preset.is_some_and(Preset::takes_columns);
     match intake.event_format {
         schema::EventFormat::Flow if protocol == "elasticsearch" => {
             report.reject(
@@ -93,7 +95,16 @@ fn check_event_format(
             );
             EventFormat::Flow { provenance: intake.provenance }
         }
+        schema::EventFormat::Flow if takes_columns => {
+            report.reject(
+                &table.child("event_format"),
+                "\"flow\" has no TimeGenerated, which preset \"azure_monitor\" needs",
+                "remove it, or give ecs",
+            );
+            EventFormat::Columns { enrich: intake.enrich }
+        }
         schema::EventFormat::Flow => EventFormat::Flow { provenance: intake.provenance },
+        schema::EventFormat::Ecs if takes_columns => EventFormat::Columns { enrich: intake.enrich },
         schema::EventFormat::Ecs => EventFormat::Ecs { enrich: intake.enrich },
         schema::EventFormat::Text => {
             if protocol != "stdout" {
@@ -111,9 +122,11 @@ fn check_event_format(
 /// No receiver is known that takes larger bodies.
 const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-fn check_batch(table: &KeyPath, batch: &schema::Batch, protocol: &str, report: &mut Report) -> BatchLimits {
-    let batch_table = table.child("batch");
-    let most_bytes = if protocol == "sekoia" { SEKOIA_MAX_BYTES } else { MOST_BYTES };
+fn check_batch(table: &KeyPath, intake: &schema::Intake, protocol: &str, report: &mut Report) -> BatchLimits {
+    let (batch, batch_table) = (&intake.batch, table.child("batch"));
+    let of_protocol = if protocol == "sekoia" { SEKOIA_MAX_BYTES } else { MOST_BYTES };
+    let most_bytes = intake.preset.and_then(Preset::most_bytes).unwrap_or(of_protocol);
+    let most_events = intake.preset.and_then(Preset::most_events).unwrap_or(MOST_EVENTS);
     let max_bytes = batch.max_bytes.0;
     if max_bytes == 0 || max_bytes > most_bytes {
         let message = format!("{max_bytes} bytes is out of range");
@@ -126,7 +139,7 @@ fn check_batch(table: &KeyPath, batch: &schema::Batch, protocol: &str, report: &
     require_positive(&batch_table.child("max_age"), batch.max_age.0, report);
     BatchLimits {
         max_bytes,
-        max_events: check_range(&batch_table.child("max_events"), batch.max_events, 1, MOST_EVENTS, report),
+        max_events: check_range(&batch_table.child("max_events"), batch.max_events, 1, most_events, report),
         max_age: batch.max_age.0,
     }
 }
@@ -143,10 +156,13 @@ fn check_http(
     let url = match intake.url.as_deref() {
         Some(text) => check_url(&url_key, text, is_generic, intake.allow_http.unwrap_or_default(), report),
         None => {
-            let remedy = match protocol {
-                "elasticsearch" => "give its address, as in https://HOST:9200",
-                "splunk_hec" => "give the address of the collector, as in https://splunk.example:8088",
-                _ => "give the full URL that takes the events",
+            let remedy = match (intake.preset, protocol) {
+                (Some(preset), _) => preset.remedy_for_url(),
+                (None, "elasticsearch") => "give its address, as in https://HOST:9200",
+                (None, "splunk_hec") => {
+                    "give the address of the collector, as in https://splunk.example:8088"
+                }
+                (None, _) => "give the full URL that takes the events",
             };
             report.reject(&url_key, "is missing", remedy);
             None

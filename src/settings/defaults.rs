@@ -1,4 +1,4 @@
-//! The layer of defaults. It depends on what the other layers name: the tables, the protocols, the account.
+//! The layer of defaults. It depends on what the other layers name: the tables, protocols and presets, the account.
 
 use super::{
     key_path::KeyPath,
@@ -27,17 +27,18 @@ pub(super) fn variant_of<'a>(table: &KeyPath, layer: &'a Layer) -> &'a str {
 pub(super) fn defaults_for(written: &Layer) -> Layer {
     let mut defaults = Layer::default();
     for key in KEYS.iter().filter(|key| !key.pattern.contains('*')) {
-        set_default(key, KeyPath::dotted(key.pattern), "", &mut defaults);
+        set_default(key, KeyPath::dotted(key.pattern), key.default_for(""), &mut defaults);
     }
     for section in ["sources", "intakes"] {
         for table in written.tables_of(section) {
             let variant = variant_of(table, written);
+            let preset = written.text(&table.child("preset"));
             for key in KEYS.iter() {
                 let mut segments = key.segments();
                 let (first, second) = (segments.next(), segments.next());
                 if first == Some(section) && second == Some("*") && !variant.is_empty() {
                     let path = segments.fold(table.clone(), |path, segment| path.child(segment));
-                    set_default(key, path, variant, &mut defaults);
+                    set_default(key, path, key.default_of_preset(variant, preset), &mut defaults);
                 }
             }
             set_derived(table, variant, written, &mut defaults);
@@ -51,8 +52,8 @@ pub(super) fn public_endpoint(account: &str) -> String {
     format!("https://{account}.blob.core.windows.net")
 }
 
-fn set_default(key: &Key, path: KeyPath, variant: &str, defaults: &mut Layer) {
-    if let Some(value) = key.default_for(variant).and_then(|text| key.kind.read(&text.into(), true).ok()) {
+fn set_default(key: &Key, path: KeyPath, text: Option<&str>, defaults: &mut Layer) {
+    if let Some(value) = text.and_then(|text| key.kind.read(&text.into(), true).ok()) {
         defaults.set(path, value);
     }
 }

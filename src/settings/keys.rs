@@ -1,7 +1,7 @@
 //! Every key that a user may write: its kind, its defaults, and where it applies. Reading
 //! variables, finding typing errors, masking secrets and the test of the shipped file all go by this one table.
 
-use super::{key_path::KeyPath, values::Kind};
+use super::{key_path::KeyPath, preset::PRESETS, values::Kind};
 
 /// One key. `*` in the pattern stands for a table's or a header's name.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// The variants (`azure`, `directory`; a protocol) that know the key; empty for all.
     pub(super) only: &'static [&'static str],
-    /// Defaults as text, each for a variant or with `""` for all.
+    /// Defaults as text, each for a variant, for a preset, or with `""`, last, for all.
     pub(super) defaults: &'static [(&'static str, &'static str)],
 }
 
@@ -35,6 +35,12 @@ impl Key {
     pub(super) fn default_for(&self, variant: &str) -> Option<&'static str> {
         let matching = self.defaults.iter().find(|(name, _)| name.is_empty() || *name == variant);
         matching.map(|(_, text)| *text).filter(|_| self.applies_to(variant))
+    }
+
+    /// The default for a preset of a variant, as text: the preset's own, else the variant's.
+    pub(super) fn default_of_preset(&self, variant: &str, preset: Option<&str>) -> Option<&'static str> {
+        let own = self.defaults.iter().find(|(name, _)| Some(*name) == preset).map(|(_, text)| *text);
+        own.filter(|_| self.applies_to(variant)).or_else(|| self.default_for(variant))
     }
 
     /// Whether a variant knows the key.
@@ -109,20 +115,31 @@ pub(super) const KEYS: &[Key] = &[
         ("sekoia", "4MB"),
         ("elasticsearch", "5MB"),
         ("otlp", "2MB"),
+        ("datadog", "4.5MB"),
         ("", "1MB"),
     ]),
-    Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[("sekoia", "10000"), ("", "5000")]),
+    Key::new("intakes.*.batch.max_events", Kind::Integer).defaults(&[
+        ("sekoia", "10000"),
+        ("datadog", "1000"),
+        ("sumo", "10000"),
+        ("", "5000"),
+    ]),
     Key::new("intakes.*.batch.max_age", Kind::Period).defaults(&[("", "5s")]),
     Key::new("intakes.*.max_in_flight", Kind::Integer).only(OVER_HTTPS).defaults(&[("", "4")]),
-    Key::new("intakes.*.requests_per_second", Kind::Integer).only(OVER_HTTPS).defaults(&[("sekoia", "5")]),
+    Key::new("intakes.*.requests_per_second", Kind::Integer)
+        .only(OVER_HTTPS)
+        .defaults(&[("sekoia", "5"), ("azure_monitor", "100")]),
     Key::new("intakes.*.ca_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.client_cert_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.client_key_file", Kind::Path).only(OVER_HTTPS),
     Key::new("intakes.*.proxy", Kind::Proxy).only(OVER_HTTPS),
     Key::new("intakes.*.allow_http", Kind::Boolean).only(OVER_HTTPS).defaults(&[("", "false")]),
-    Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"]))
-        .only(GENERIC)
-        .defaults(&[("", "ndjson")]),
+    Key::new("intakes.*.preset", Kind::Choice(PRESETS)).only(GENERIC),
+    Key::new("intakes.*.framing", Kind::Choice(&["ndjson", "json_array"])).only(GENERIC).defaults(&[
+        ("datadog", "json_array"),
+        ("azure_monitor", "json_array"),
+        ("", "ndjson"),
+    ]),
     Key::new("intakes.*.encoding", Kind::Choice(&["protobuf", "json"]))
         .only(OTLP)
         .defaults(&[("", "protobuf")]),
@@ -145,7 +162,12 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("intakes.*.auth.oauth2_client_credentials.client_secret", Kind::Secret).only(WITH_AUTH),
     Key::new("intakes.*.auth.oauth2_client_credentials.client_secret_file", Kind::Path).only(WITH_AUTH),
     Key::new("intakes.*.auth.oauth2_client_credentials.scope", Kind::Text).only(WITH_AUTH),
-    Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[("", "200,201,202,204")]),
+    Key::new("intakes.*.success_codes", Kind::Integers).only(GENERIC).defaults(&[
+        ("datadog", "202"),
+        ("azure_monitor", "204"),
+        ("sumo", "200"),
+        ("", "200,201,202,204"),
+    ]),
     Key::new("intakes.*.token", Kind::Secret).only(SPLUNK),
     Key::new("intakes.*.token_file", Kind::Path).only(SPLUNK),
     Key::new("intakes.*.source", Kind::Text).only(SPLUNK).defaults(&[("", "azure:flow")]),

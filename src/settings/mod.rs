@@ -12,6 +12,7 @@ mod key_path;
 mod keys;
 mod layers;
 mod load;
+mod preset;
 mod schema;
 mod secrets;
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
-use super::values::{Period, Size, WrittenStart};
+use super::{
+    preset::Preset,
+    values::{Period, Size, WrittenStart},
+};
 use crate::model::Secret;
 
 /// The whole file.
@@ -107,6 +110,8 @@ pub(super) struct Intake {
     /// The proxy to go through; it may hold a password.
     #[serde(default, deserialize_with = "secret")]
     pub proxy: Option<Secret>,
+    /// http: whose receiver it is.
+    pub preset: Option<Preset>,
     /// Plain http to other hosts than this one.
     pub allow_http: Option<bool>,
     /// http: layout of the body.

@@ -31,6 +31,8 @@ mod intake_http;
 mod intake_nginx;
 mod intake_oauth;
 mod intake_otlp;
+mod intake_presets;
+mod intake_sekoia_sdk;
 mod intake_splunk;
 mod log_hygiene;
 mod proxies;

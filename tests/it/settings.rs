@@ -3,6 +3,8 @@
 mod accounts;
 mod effective;
 mod elasticsearch;
+mod otlp;
+mod presets;
 mod refused;
 mod splunk;
 
@@ -226,29 +228,6 @@ fn variables_alone() {
     .assert_eq(&error.to_string());
 }
 
-/// *Scenario*: an OpenTelemetry receiver with a format that has no fields, an encoding that there is not, and a key of
-/// another protocol; the shipped example. *Guarantees*: each is refused with what to do; the example is taken.
-#[test]
-fn otlp() {
-    let intake =
-        "[sources.copy]\ndirectory = \".\"\n[intakes.out]\nprotocol = \"otlp\"\nurl = \"https://h:4318\"\n";
-    for (line, expected) in [
-        ("event_format = \"flow\"", "event_format (file DIR/flowlogd.toml): has to be \"ecs\""),
-        ("encoding = \"grpc\"", "encoding (file DIR/flowlogd.toml): cannot use \"grpc\"; give "),
-        ("success_codes = [200]", "success_codes (file DIR/flowlogd.toml): "),
-    ] {
-        let (directory, loaded) = load_text(&format!("{intake}{line}\n"), &[]);
-        let said = loaded.unwrap_err().to_string().replace(&directory, "DIR");
-        assert!(said.contains(expected), "{line}: {said}");
-    }
-    let account_key = ("FLOWLOGD__SOURCES__PROD__ACCOUNT_KEY", "Y2FuYXJ5");
-    let bearer = ("FLOWLOGD__INTAKES__COLLECTOR__AUTH__BEARER", "token");
-    let example = include_str!("../../config/otlp.toml");
-    let loaded = load_text(example, &[account_key, bearer]).1.unwrap();
-    let intake = loaded.settings.intakes.first().unwrap();
-    assert_eq!((intake.batch.max_bytes, intake.batch.max_events), (2_000_000, 5_000));
-}
-
 /// The account key and the intake key, or bearer token, that came out.
 fn secrets_of(settings: &Settings) -> (String, String) {
     let account_key = match &settings.sources.first().unwrap().storage {
@@ -385,6 +364,10 @@ fn addresses() {
     for (toml, variables, expected) in [
         ("region = \"fra1\"", vec![], "https://intake.sekoia.io/"),
         ("region = \"fra2\"", vec![], "https://intake.fra2.sekoia.io/api/v1/intake-http"),
+        ("region = \"mco1\"", vec![], "https://intake.mco1.sekoia.io/api/v1/intake-http"),
+        ("region = \"uae1\"", vec![], "https://intake.uae1.sekoia.io/api/v1/intake-http"),
+        ("region = \"usa1\"", vec![], "https://intake.usa1.sekoia.io/api/v1/intake-http"),
+        ("region = \"sgp1\"", vec![], "https://intake.sgp1.sekoia.io/api/v1/intake-http"),
         ("region = \"usa1\"\nurl = \"https://a.example/x\"", vec![], "https://a.example/x"),
         ("", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://[::1]:8080/")], "http://[::1]:8080/"),
         ("allow_http = true", vec![("FLOWLOGD__INTAKES__OUT__URL", "http://10.0.0.1/")], "http://10.0.0.1/"),

@@ -158,7 +158,7 @@ fn unknown_keys() {
                 &[],
                 expect![[r#"
                     settings: 3 problems
-                      intakes.out.colour (file DIR/flowlogd.toml): unknown key; known here: protocol, region, url, intake_key, intake_key_file, event_format, enrich, provenance, compression, batch, max_in_flight, requests_per_second, ca_file, client_cert_file, client_key_file, proxy, allow_http, framing, encoding, headers, index, auth, success_codes, token, token_file, source, sourcetype, host, acknowledge, acknowledge_timeout
+                      intakes.out.colour (file DIR/flowlogd.toml): unknown key; known here: protocol, region, url, intake_key, intake_key_file, event_format, enrich, provenance, compression, batch, max_in_flight, requests_per_second, ca_file, client_cert_file, client_key_file, proxy, allow_http, preset, framing, encoding, headers, index, auth, success_codes, token, token_file, source, sourcetype, host, acknowledge, acknowledge_timeout
                       intakes.out.max_bytes (file DIR/flowlogd.toml): unknown key; did you mean intakes.out.batch.max_bytes?
                       log.levl (file DIR/flowlogd.toml): unknown key; did you mean log.level?
                 "#]],

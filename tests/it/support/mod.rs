@@ -19,6 +19,7 @@ pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod rotel;
 pub(crate) mod scripted_server;
+pub(crate) mod sekoia_sdk;
 pub(crate) mod small_disk;
 pub(crate) mod storage_proxy;
 pub(crate) mod tinyproxy;
