@@ -202,3 +202,53 @@ async fn partial_success() {
         assert_eq!(server.requests().len(), 2);
     }
 }
+
+/// *Scenario*: a receiver that takes all but one record of the first batch, through a whole pass; then all is taken.
+/// *Guarantees*: exactly that batch is in the quarantine, in doubt, and every other event has arrived; replay sends it again
+/// as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_in_doubt_is_kept() {
+    let doubt = "{\"partialSuccess\":{\"rejectedLogRecords\":\"1\",\"errorMessage\":\"one is too old\"}}";
+    let json = [("content-type", "application/json")];
+    let steps = vec![Step::answer(200, &json, doubt), Step::answer(200, &json, "{\"partialSuccess\":null}")];
+    let server = ScriptedServer::start(steps).await;
+    let world = World::new("otlp-doubt", &[], &[]).await;
+    let intake = format!(
+        "protocol = \"otlp\"\nencoding = \"json\"\nurl = {:?}\ncompression = \"none\"\nmax_in_flight = 1\n\
+         batch = {{ max_events = 7 }}",
+        server.url()
+    );
+    world.configure(&[("intakes", &intake)]);
+    world.writer(&["--nics", "2"]).minutes(3);
+    let (code, _, stderr) = world.once();
+    assert_eq!(code, 0, "{stderr}");
+    let bodies = |request: &Recorded| -> Vec<String> {
+        let request: Value = serde_json::from_slice(&request.body).unwrap();
+        let records = request["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap();
+        records.iter().map(|record| record["body"]["stringValue"].as_str().unwrap().to_owned()).collect()
+    };
+    let requests = server.requests();
+    let mut sent: Vec<String> = requests.iter().flat_map(bodies).collect();
+    sent.sort_unstable();
+    assert_eq!(sent, world.written());
+    assert!(requests.len() > 2, "{}", requests.len());
+
+    let output = world.collector(&["quarantine", "show"]).output().unwrap();
+    let rows: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 7);
+    assert!(
+        rows.iter().all(|row| row["reason"] == "doubtful" && row["detail"] == "doubtful 6 of 7"),
+        "{rows:?}"
+    );
+    let output = world.collector(&["quarantine", "replay"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let again: Vec<String> = server.requests()[requests.len()..].iter().flat_map(bodies).collect();
+    let (mut again, mut doubted) = (again, bodies(&requests[0]));
+    again.sort_unstable();
+    doubted.sort_unstable();
+    assert_eq!(again, doubted);
+}
