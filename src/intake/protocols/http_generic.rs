@@ -50,13 +50,7 @@ impl HttpGeneric {
         extra_headers: &HeaderMap,
         success_codes: &[StatusCode],
     ) -> Result<Self, RequestError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(framing)));
-        for (name, value) in extra_headers {
-            let mut value = value.clone();
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
+        let headers = request_headers(content_type(framing), extra_headers);
         let secrets = possible_secrets(url, extra_headers);
         let success_codes = success_codes.to_vec();
         Ok(Self { uri: request_uri(url)?, framing, headers, success_codes, secrets })
@@ -68,6 +62,18 @@ impl HttpGeneric {
             HttpFraming::JsonArray => Surround { prefix: b"[", separator: b',', suffix: b"]" },
         }
     }
+}
+
+/// The headers of a request: those of an operator, which may be secrets, win.
+pub(super) fn request_headers(content_type: &'static str, extra_headers: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in extra_headers {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers
 }
 
 /// What an operator may have put into URL and headers that must not be quoted.

@@ -13,13 +13,13 @@ mod wire;
 use std::{fmt, ops::Range, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use url::Url;
 
 use super::{
     RequestError, Surround,
     answers::{Advice, default_verdict, name},
-    http_generic::possible_secrets,
+    http_generic::{possible_secrets, request_headers},
     request_uri,
 };
 use crate::{
@@ -66,19 +66,12 @@ impl Otlp {
         let mut url = base.clone();
         let path = base.path().trim_end_matches('/');
         url.set_path(&format!("{}{PATH}", path.strip_suffix(PATH).unwrap_or(path)));
-        let mut headers = HeaderMap::new();
-        for (name, value) in extra_headers {
-            let mut value = value.clone();
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(encoding)));
         Ok(Self {
             uri: request_uri(&url)?,
             encoding,
             protobuf: protobuf::Prefix::new(),
             json_prefix: json::prefix(),
-            headers,
+            headers: request_headers(content_type(encoding), extra_headers),
             secrets: possible_secrets(&url, extra_headers),
         })
     }

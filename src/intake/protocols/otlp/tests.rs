@@ -1,5 +1,6 @@
 //! Records, sizes and answers.
 
+use http::{HeaderValue, header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
