@@ -31,6 +31,7 @@ pub mod checkpoint;
 
 pub mod batch;
 pub mod http;
+pub mod offload;
 
 pub mod storage;
 

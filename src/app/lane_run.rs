@@ -97,6 +97,7 @@ impl LaneRun {
                 let pass = pipeline::run_pass(&self.lane, &mut self.memory, stopping);
                 tokio::pin!(pass);
                 tokio::select! {
+                    biased;
                     report = &mut pass => (report, None),
                     () = lane.driver.failing_for(deadline) => {
                         let reason = lane.driver.last_failure().unwrap_or_default();
@@ -139,6 +140,7 @@ impl LaneRun {
                 return Ok(LaneEnd::Blocked(obstacle));
             }
             tokio::select! {
+                biased;
                 () = stopping.reading.cancelled() => return Ok(LaneEnd::Done),
                 () = tokio::time::sleep(ONCE_RETRY_AFTER) => {}
             }

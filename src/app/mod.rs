@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin,
     model::Scope,
+    offload::offload,
     pipeline::{
         PassError, Stopping,
         shared::{self, Sharing},
@@ -109,7 +110,7 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
         .into_iter()
         .map(|intake| IntakeUnit::new(intake, memory_bytes, &signs))
         .collect::<Result<Vec<_>, _>>()?;
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&state_dir)).await;
+    let opened = offload(move || SqliteStore::open(&state_dir)).await;
     let store = opened.map_err(|error| AppError::Setup(error.into()))?.map_err(AppError::State)?;
     // Only once the state is locked, so that a second instance learns that, and not that its address is taken. A single
     // pass is over before anybody could ask, and must not get in the way of the service beside it.

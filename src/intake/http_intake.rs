@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Write,
+    io::{self, Write},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     batch::EncodedEvents,
     http::{self, HttpError, HttpErrorKind, SetupError},
+    offload::offload,
     telemetry::{chain, metrics::Counter},
 };
 
@@ -137,10 +138,7 @@ impl HttpIntake {
         let compressed = if body.len() <= INLINE_COMPRESSION_BYTES {
             gzip(&body)
         } else {
-            match tokio::task::spawn_blocking(move || gzip(&body)).await {
-                Ok(compressed) => compressed,
-                Err(error) => return Err(retry(format!("compress a request: {error}"))),
-            }
+            offload(move || gzip(&body)).await.unwrap_or_else(|ending| Err(io::Error::other(ending)))
         };
         compressed.map_err(|error| retry(format!("compress a request: {error}")))
     }
@@ -264,7 +262,7 @@ fn unanswered(error: &HttpError) -> Failed {
     Failed::Unanswered(Verdict::Retry { after: None, reason, cause: Cause::of(error.kind) })
 }
 
-fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Level::new(GZIP_LEVEL));
     encoder.write_all(body)?;
     encoder.finish()

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     http::{self, Identity, Proxy},
     model::{NotASecret, Secret},
+    offload::offload,
     telemetry::chain,
 };
 
@@ -189,7 +190,7 @@ impl Rotation {
             })
         };
         if let Some(files) = due
-            && let Ok(stamps) = tokio::task::spawn_blocking(move || stamps(&files)).await
+            && let Ok(stamps) = offload(move || stamps(&files)).await
         {
             let before = self.state().stamps.replace(stamps.clone());
             // The first look also finds what has changed since the settings were read.
@@ -221,8 +222,7 @@ impl Rotation {
             let files = known.files.clone();
             renewed(known, client, session, read_all(files))
         };
-        // An error: the runtime is ending.
-        let Ok(Some((config, connection, keys))) = tokio::task::spawn_blocking(work).await else { return };
+        let Ok(Some((config, connection, keys))) = offload(work).await else { return };
         let mut state = self.state();
         (state.config, state.connection) = (config, Arc::new(connection));
         drop(state);

@@ -12,7 +12,7 @@ use super::{
     Framing, Intake, Overhead, Selection, Verdict,
     protocols::{Surround, push_line},
 };
-use crate::{batch::EncodedEvents, event::Event, telemetry::chain};
+use crate::{batch::EncodedEvents, event::Event, offload::offload, telemetry::chain};
 
 const LINES: Surround<'static> = Surround { prefix: b"", separator: b'\n', suffix: b"\n" };
 
@@ -47,8 +47,8 @@ impl Intake for StdoutIntake {
     async fn attempt(&self, events: &EncodedEvents, selection: &Selection) -> Verdict {
         let body = self.assemble(&events.bytes, &selection.byte_ranges(events));
         // A reader that does not read blocks the write: that must not stop a runtime thread.
-        let written = tokio::task::spawn_blocking(move || write_out(&mut io::stdout().lock(), &body));
-        written.await.unwrap_or_else(|error| closed(&error))
+        let written = offload(move || write_out(&mut io::stdout().lock(), &body)).await;
+        written.unwrap_or_else(|ending| closed(&ending))
     }
 }
 

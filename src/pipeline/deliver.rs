@@ -47,8 +47,11 @@ pub(super) async fn run(
     while open || !in_flight.is_empty() {
         let is_paused = *paused.borrow_and_update();
         let ended = tokio::select! {
+            // What has ended makes room; then what is waited for.
+            biased;
             // The sender lives as long as the pass.
             Ok(()) = paused.changed() => continue,
+            Some(ended) = in_flight.join_next() => ended,
             batch = batches.recv(), if open && !is_paused && in_flight.len() < lane.delivery.max_in_flight => {
                 match batch {
                     Some((batch, share)) => {
@@ -58,7 +61,6 @@ pub(super) async fn run(
                 }
                 continue;
             }
-            Some(ended) = in_flight.join_next() => ended,
         };
         let failure = match ended {
             Ok((batch, share, outcome)) => match receipt(lane, batch, share, outcome) {

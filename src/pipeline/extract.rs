@@ -12,6 +12,7 @@ use crate::{
     flowlog::{DamageKind, Piece, Splitter},
     intake::{Framing, Intake},
     model::Rejected,
+    offload::{Ending, offload},
 };
 
 /// So many bytes take a millisecond at most: handing them to another thread would cost more than it saves.
@@ -83,29 +84,23 @@ impl Unfinished {
 /// Fills `pending` with events, for at most one run.
 ///
 /// # Errors
-/// `None` where the runtime is ending.
+/// [`Ending`].
 pub(super) async fn extract(
     from: Unfinished,
     intake: &Arc<dyn Intake>,
     mut pending: Pending,
     mut counts: ReadCounts,
-) -> Option<(Extracted, Pending, ReadCounts)> {
+) -> Result<(Extracted, Pending, ReadCounts), Ending> {
     if from.n_bytes() <= INLINE_BYTES {
         let extracted = fill(from, intake.framing(), &mut pending, &mut counts);
-        return Some((extracted, pending, counts));
+        return Ok((extracted, pending, counts));
     }
     let intake = Arc::clone(intake);
-    let work = tokio::task::spawn_blocking(move || {
+    offload(move || {
         let extracted = fill(from, intake.framing(), &mut pending, &mut counts);
         (extracted, pending, counts)
-    });
-    match work.await {
-        Ok(done) => Some(done),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => None,
-        },
-    }
+    })
+    .await
 }
 
 fn fill(
@@ -250,7 +245,7 @@ mod tests {
     /// and a small record behind it.
     /// *Guarantees*: few events are encoded at once, on the thread that asks; many on another one, run by run. The position
     /// moves behind a record when all of its events are out, and not before; none is missing.
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn much_is_encoded_elsewhere() {
         let record = |n_tuples: usize| {
             let tuples = vec!["\"1663146003599,1.2.3.4,192.0.2.180,23956,443,6,O,B,NX,0,0,0,0\""; n_tuples];

@@ -243,6 +243,7 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
         )
     };
     let (mut discovered, collected, (), delivered, mut committed) = tokio::select! {
+        biased;
         ended = stages => ended,
         never = watch.go_on(&pass.progress) => match never {},
     };

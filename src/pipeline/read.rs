@@ -371,7 +371,7 @@ impl Reader {
             let stands_still = Pending::at(self.chain.clone());
             let pending = std::mem::replace(&mut self.pending, stands_still);
             let extracted = extract(unfinished, &self.lane.intake, pending, self.counts).await;
-            let (extracted, pending, counts) = extracted.ok_or(ReadOutcome::Stopped)?;
+            let (extracted, pending, counts) = extracted.map_err(|_ending| ReadOutcome::Stopped)?;
             (self.pending, self.counts) = (pending, counts);
             match extracted {
                 Extracted::Drained(parser) => return Ok(parser),

@@ -11,6 +11,7 @@ use tokio::{
 use crate::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Scope},
+    offload,
     store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
     telemetry::metrics::StoreMetrics,
 };
@@ -39,13 +40,13 @@ enum Request {
 /// Starts the owner of a store. The task ends, and the store is closed, once every handle is dropped.
 pub fn start(store: Box<dyn StateStore>, metrics: StoreMetrics) -> (StateHandle, JoinHandle<()>) {
     let (requests, received) = mpsc::channel(REQUESTS_QUEUED);
-    let owner = tokio::task::spawn_blocking(move || own(store, &metrics, received));
+    let owner = offload::start(own(store, metrics, received));
     (StateHandle { requests }, owner)
 }
 
-fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mpsc::Receiver<Request>) {
-    show_quarantine(store.as_mut(), metrics);
-    while let Some(request) = requests.blocking_recv() {
+async fn own(mut store: Box<dyn StateStore>, metrics: StoreMetrics, mut requests: mpsc::Receiver<Request>) {
+    show_quarantine(store.as_mut(), &metrics);
+    while let Some(request) = requests.recv().await {
         // Whoever asked may be gone because the process is stopping; its answer is of no use to anybody else.
         let _unasked = match request {
             Request::FirstHour(scope, proposed, answer) => {
@@ -72,7 +73,7 @@ fn own(mut store: Box<dyn StateStore>, metrics: &StoreMetrics, mut requests: mps
                         let has_rest_read =
                             commit.positions.iter().any(|change| change.read_rest().is_some());
                         if !commit.rejected.is_empty() || has_rest_read {
-                            show_quarantine(store.as_mut(), metrics);
+                            show_quarantine(store.as_mut(), &metrics);
                         }
                     }
                     Err(_) => metrics.commit_failed(),

@@ -40,6 +40,7 @@ impl StoreAgain {
     pub async fn pause(&mut self, stopped: &CancellationToken) -> bool {
         let pause = self.backoff.next(fastrand::f64);
         tokio::select! {
+            biased;
             () = stopped.cancelled() => false,
             () = tokio::time::sleep(pause) => true,
         }

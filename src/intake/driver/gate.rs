@@ -273,6 +273,7 @@ impl Gate {
                 Entry::Now(epoch) => return epoch,
                 Entry::Later => self.changed.notified().await,
                 Entry::At(moment) => tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(moment) => {}
                     () = self.changed.notified() => {}
                 },

@@ -57,6 +57,7 @@ impl Standing {
         loop {
             let since = failing.borrow_and_update().as_ref().map(|failing| failing.since);
             tokio::select! {
+                biased;
                 // The sender lives as long as `self`.
                 _changed = failing.changed() => {}
                 () = until(since.and_then(|since| since.checked_add(duration))) => return,

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     model::{NotASecret, Secret},
+    offload::{Ending, offload},
     telemetry::chain,
 };
 
@@ -161,15 +162,13 @@ impl Keys {
         };
         for (index, file) in files {
             let (path, account) = (file.path.clone(), self.account.clone());
-            let read = tokio::task::spawn_blocking(move || read_key(&file, &account));
-            match read.await {
+            match offload(move || read_key(&file, &account)).await {
                 Ok(Ok(key)) => self.replace(index, key),
                 Ok(Err(error)) => {
                     tracing::warn!(account = %self.account, path = %path.display(), error = %chain(&error),
                         "a refused key cannot be read again");
                 }
-                // The runtime is ending.
-                Err(_) => {}
+                Err(Ending) => {}
             }
         }
     }

@@ -18,7 +18,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Account, BlobStore, ListPage, ListQuery, StorageError, StorageErrorKind};
-use crate::model::{BlobName, BlobVersion, ETag, Origin};
+use crate::{
+    model::{BlobName, BlobVersion, ETag, Origin},
+    offload::offload,
+};
 
 /// A directory that stands for one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,14 +156,13 @@ async fn blocking<T: Send + 'static>(
     operation: String,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, StorageError> {
-    match tokio::task::spawn_blocking(work).await {
+    match offload(work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(failure)) => {
             Err(StorageError { operation, kind: failure.kind, source: failure.source.map(Into::into) })
         }
-        // The runtime is shutting down.
-        Err(source) => {
-            Err(StorageError { operation, kind: StorageErrorKind::Transient, source: Some(source.into()) })
+        Err(ending) => {
+            Err(StorageError { operation, kind: StorageErrorKind::Transient, source: Some(ending.into()) })
         }
     }
 }

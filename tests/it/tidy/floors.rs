@@ -3,7 +3,7 @@
 use super::source::{Source, find_word, line_of, rust_files};
 
 /// The modules of `src` and their floors. A module uses modules of lower floors, and itself.
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("model", 0),
     ("retry", 0),
     ("telemetry", 1),
@@ -12,6 +12,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("checkpoint", 2),
     ("batch", 3),
     ("http", 3),
+    ("offload", 3),
     ("storage", 4),
     ("intake", 4),
     ("store", 4),
