@@ -45,12 +45,14 @@ pub(super) async fn run(
     let mut delivered = Delivered::default();
     let mut open = true;
     while open || !in_flight.is_empty() {
-        let is_paused = *paused.borrow_and_update();
+        // What is given up is not sent: nothing is in the way of its end, though nothing can be stored.
+        let is_paused = *paused.borrow_and_update() && !stopping.delivering.is_cancelled();
         let ended = tokio::select! {
             // What has ended makes room; then what is waited for.
             biased;
             // The sender lives as long as the pass.
             Ok(()) = paused.changed() => continue,
+            () = stopping.delivering.cancelled(), if is_paused => continue,
             Some(ended) = in_flight.join_next() => ended,
             batch = batches.recv(), if open && !is_paused && in_flight.len() < lane.delivery.max_in_flight => {
                 match batch {

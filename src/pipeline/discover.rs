@@ -323,7 +323,7 @@ async fn discover_everything(
     for root in &roots {
         if let Some(frontier) = frontiers.get(root) {
             sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
-            sweep::prune(lane, memory, lister, outlet.pass, (root, frontier), now).await?;
+            sweep::prune(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
         }
     }
     Ok(())

@@ -1,23 +1,27 @@
-//! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again.
+//! What is done in turn, a little at each poll: sealed hours that are young enough to be appended to are listed again, and
+//! days of which positions are stored, for what is gone from them and for what came to them late.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{
-    Lane, Pass,
+    Lane,
     commit::Found,
     compare::compare,
     discover::{Counts, Memory, Outlet, Stop},
-    listing::Lister,
+    listing::{Lister, Listing},
     plan,
 };
 use crate::{
     checkpoint::Frontier,
     flowlog::path::{self, DateSpelling},
-    model::Hour,
+    model::{BlobVersion, Hour},
     store::{FirstHour, StoreError},
     telemetry::chain,
 };
@@ -56,6 +60,18 @@ pub(super) async fn revisit(
     let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
     let listing = lister.list_hour(root, hour, &sweep.spellings).await?;
     sweep.revisited = Some(hour);
+    reopen_if_changed(lane, memory, counts, outlet, (root, hour), listing).await
+}
+
+/// Unseals an hour where its listing shows something new.
+async fn reopen_if_changed(
+    lane: &Lane,
+    memory: &mut Memory,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
+    (root, hour): (&str, Hour),
+    listing: Listing,
+) -> Result<(), Stop> {
     let (found, works) = compare(lane, memory, counts, outlet.pass, (root, hour), listing).await?;
     if works.is_empty() {
         return Ok(());
@@ -69,12 +85,14 @@ pub(super) async fn revisit(
 }
 
 /// Forgets positions of blobs that are gone: of one day of a root, the next one in turn. Only a complete listing of the
-/// whole day tells what is gone.
+/// whole day tells what is gone. It also tells what came to a sealed hour when nobody looked at it any more: after an
+/// outage longer than `revisit` there are hours that had not been listed a last time.
 pub(super) async fn prune(
     lane: &Lane,
     memory: &mut Memory,
     lister: &mut Lister<'_>,
-    pass: &Pass,
+    counts: &mut Counts,
+    outlet: &Outlet<'_>,
     (root, frontier): (&str, &Frontier),
     now: DateTime<Utc>,
 ) -> Result<(), Stop> {
@@ -93,10 +111,29 @@ pub(super) async fn prune(
     if !frontier.is_sealed(day) {
         return Ok(());
     }
-    let listing = lister.list_day(root, day, &sweep.spellings).await?;
-    let present = listing.blobs.iter().filter_map(|version| path::parse(&version.name));
+    let Listing { blobs, date, .. } = lister.list_day(root, day, &sweep.spellings).await?;
+    let mut hours: BTreeMap<Hour, Vec<BlobVersion>> = BTreeMap::new();
+    let mut present = Vec::with_capacity(blobs.len());
+    for version in blobs {
+        let Some(blob) = path::parse(&version.name) else { continue };
+        if frontier.is_sealed(blob.hour()) && is_read(lane, blob.hour()) {
+            hours.entry(blob.hour()).or_default().push(version);
+        }
+        present.push(blob);
+    }
+    for (hour, blobs) in hours {
+        reopen_if_changed(
+            lane,
+            memory,
+            counts,
+            outlet,
+            (root, hour),
+            Listing { blobs, prefixes: Vec::new(), date },
+        )
+        .await?;
+    }
     // A blob that is gone may still be on its way.
-    let present = present.chain(pass.outstanding.under_way()).collect();
+    present.extend(outlet.pass.outstanding.under_way());
     let pruned = match state.prune(scope.clone(), root.to_owned(), day, present).await {
         Err(error) if error.is_transient() => {
             warn!(
@@ -132,6 +169,14 @@ pub(super) fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
     match lane.first_hour {
         FirstHour::Beginning => first,
         FirstHour::At(hour) => first.max(hour),
+    }
+}
+
+/// Whether an hour is one that is read at all.
+fn is_read(lane: &Lane, hour: Hour) -> bool {
+    match lane.first_hour {
+        FirstHour::Beginning => true,
+        FirstHour::At(first) => hour >= first,
     }
 }
 

@@ -11,6 +11,7 @@ mod support;
 
 mod golden;
 mod golden_nsg;
+mod simulation;
 mod split_properties;
 
 mod settings;

@@ -51,23 +51,26 @@ impl StateStore for MemoryStore {
         hour: Hour,
     ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
         let scopes = self.0.lock().unwrap();
-        let positions = scopes.get(scope).map(|state| state.positions.clone()).unwrap_or_default();
-        let wanted = positions.into_iter().filter(|(blob, _)| blob.root() == root && blob.hour() == hour);
-        Ok(wanted.collect())
+        let Some(state) = scopes.get(scope) else { return Ok(Vec::new()) };
+        let wanted = state.positions.iter().filter(|(blob, _)| blob.hour() == hour && blob.root() == root);
+        Ok(wanted.map(|(blob, position)| (blob.clone(), position.clone())).collect())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut scopes = self.0.lock().unwrap();
-        let mut state = scopes.get(&commit.scope).cloned().unwrap_or_default();
+        let state = scopes.entry(commit.scope.clone()).or_default();
         for change in &commit.positions {
-            let stored = state.positions.insert(change.blob.clone(), change.to.clone());
-            if stored != change.from {
+            let stored = state.positions.get(&change.blob);
+            if stored != change.from.as_ref() {
                 return Err(StoreError::Gap {
                     blob: change.blob.name().to_string(),
-                    stored: spelled(stored.as_ref()),
+                    stored: spelled(stored),
                     from: spelled(change.from.as_ref()),
                 });
             }
+        }
+        for change in &commit.positions {
+            state.positions.insert(change.blob.clone(), change.to.clone());
             if let Some(from) = change.read_rest() {
                 state.quarantine.retain(|(blob, offset, ordinal), _| {
                     *blob != change.blob || *offset < from || ordinal.is_some()
@@ -79,7 +82,6 @@ impl StateStore for MemoryStore {
             state.quarantine.insert(key, rejected.clone());
         }
         state.frontiers.extend(commit.frontiers.iter().cloned());
-        scopes.insert(commit.scope.clone(), state);
         Ok(())
     }
 
