@@ -19,6 +19,7 @@
 //! The modules stand in reading order.
 
 pub mod model;
+pub mod planted;
 pub mod retry;
 
 pub mod telemetry;

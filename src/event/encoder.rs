@@ -15,6 +15,7 @@ use crate::{
         record::{self, GroupHead, RecordError, TupleGroup},
     },
     model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
+    planted::{self, Bug},
 };
 
 /// Where a record stands.
@@ -126,6 +127,7 @@ impl RecordEncoding<'_> {
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
+        let mut encoded_before: u32 = 0;
         let Some(Tuples { key, kind, context, groups, group: open, next_ordinal }) = tuples else {
             return Encoded { rejected, done: true };
         };
@@ -143,7 +145,11 @@ impl RecordEncoding<'_> {
                 *open = None;
                 continue;
             };
-            let id = EventId { record: *key, ordinal: *next_ordinal };
+            let mut id = EventId { record: *key, ordinal: *next_ordinal };
+            if planted::is(Bug::IdFromBatchIndex) {
+                id.ordinal = encoded_before;
+                encoded_before = encoded_before.saturating_add(1);
+            }
             *next_ordinal = next_ordinal.saturating_add(1);
             let tuple_text = record::tuple_text(element);
             let parsed = match &tuple_text {

@@ -20,6 +20,7 @@ use crate::{
     event::Encoder,
     flowlog::{DamageKind, Damaged, Splitter, Start, Tail},
     model::{BlobVersion, Reason, Rejected, Span},
+    planted::{self, Bug},
     storage::{StorageError, StorageErrorKind},
 };
 
@@ -144,6 +145,13 @@ impl Reader {
             match self.lane.storage.head(self.work.blob.name()).await {
                 Ok(version) => self.work.version = version,
                 Err(error) => return ended_by(error),
+            }
+            if planted::is(Bug::SkipOnChange) {
+                let BlobVersion { etag, length, .. } = self.work.version.clone();
+                let offset = self.pending.to.as_ref().and_then(|position| position.offset);
+                let seen = Some(SeenThrough { etag, length, tail: TailState::Clean });
+                self.pending.to = Some(Position { offset, seen });
+                return ReadOutcome::Complete;
             }
             self.work.sealing = false;
         }
@@ -345,7 +353,10 @@ impl Reader {
             Tail::Damaged(damaged) => return Err(ReadOutcome::Damaged(damaged.damage())),
         };
         let BlobVersion { etag, length, .. } = self.work.version.clone();
-        let offset = self.pending.to.as_ref().and_then(|position| position.offset);
+        let mut offset = self.pending.to.as_ref().and_then(|position| position.offset);
+        if planted::is(Bug::OffsetIsLength) {
+            offset = offset.map(|(_, context)| (length, context));
+        }
         self.pending.to = Some(Position { offset, seen: Some(SeenThrough { etag, length, tail }) });
         Ok(())
     }

@@ -1,7 +1,10 @@
 //! What a verdict means for the events that were sent, and for the gate.
 
 use super::{Driver, SUSPICIOUS_BYTES, gate::Sign, lock};
-use crate::intake::{Cause, Verdict};
+use crate::{
+    intake::{Cause, Verdict},
+    planted::{self, Bug},
+};
 
 /// One piece of a batch at one attempt.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,12 @@ impl Driver {
     pub(super) fn judge(&self, verdict: Verdict, attempt: Attempt) -> (Step, Sign) {
         let Attempt { n_events, body_bytes, .. } = attempt;
         match verdict {
+            Verdict::BadBatch { .. } if planted::is(Bug::DropOnRefusal) => {
+                (Step::Done { in_doubt: None }, Sign::Accepted)
+            }
+            Verdict::Retry { cause: Cause::Unanswered, .. } if planted::is(Bug::NoAnswerIsAnswer) => {
+                (Step::Done { in_doubt: None }, Sign::Accepted)
+            }
             Verdict::Delivered => {
                 lock(&self.refusals).accepted(n_events);
                 lock(&self.size_limit).taken(self.config.max_bytes);

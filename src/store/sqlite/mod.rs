@@ -28,6 +28,7 @@ use super::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError};
 use crate::{
     checkpoint::{Frontier, Position},
     model::{Hour, HourlyBlob, Scope},
+    planted::{self, Bug},
 };
 
 pub use quarantine::QuarantineEntry;
@@ -99,7 +100,8 @@ impl SqliteStore {
                 source: format!("the file system has no write-ahead log (journal mode is {mode})").into(),
             });
         }
-        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        let synchronous = if planted::is(Bug::NoSync) { "OFF" } else { "FULL" };
+        connection.pragma_update(None, "synchronous", synchronous).map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         schema::migrate(&mut connection, state_dir, &path, schema::MIGRATIONS)?;
         schema::sync_directory(state_dir)?;

@@ -5,8 +5,11 @@
 
 use rusqlite::types::FromSqlError;
 
-use crate::model::Scope;
-use crate::store::StoreError;
+use crate::{
+    model::Scope,
+    planted::{self, Bug},
+    store::StoreError,
+};
 
 /// Advice for damage that SQLite itself finds, or in what all rows need.
 pub(super) const RESTORE: &str = "keep a copy of the file and restore a backup; or move the file away: everything from \
@@ -171,6 +174,9 @@ impl RowSum {
     }
 
     pub(super) fn finish(self) -> i64 {
+        if planted::is(Bug::NoChecksum) {
+            return 0;
+        }
         i64::from(self.0.finalize())
     }
 }

@@ -24,7 +24,7 @@ use flowlogd::{
         state,
     },
     storage::{StorageError, StorageErrorKind},
-    store::{FirstHour, StateStore, sqlite::SqliteStore},
+    store::{FirstHour, StateStore, StoreError, sqlite::SqliteStore},
     telemetry::{health::Health, metrics::Metrics},
 };
 use futures_util::future::join_all;
@@ -225,7 +225,12 @@ fn run<'a>(
             for (place, storage) in handles.into_iter().enumerate() {
                 let intake = Arc::new(SimulatedIntake { place, world: Shared::clone(world) });
                 let driver = driver(setup, random.fork());
-                lanes.push(poll(lane(storage, intake, driver, &state, setup, place).await, setup, &stopping));
+                lanes.push(poll(
+                    lane(storage, intake, driver, &state, setup, place).await,
+                    setup,
+                    &stopping,
+                    world,
+                ));
             }
             // Else the store would outlive its lanes.
             drop(state);
@@ -288,7 +293,7 @@ async fn lane(
 }
 
 /// A pass at each poll, as the daemon does it.
-async fn poll(lane: Arc<Lane>, setup: &Setup, stopping: &Stopping) {
+async fn poll(lane: Arc<Lane>, setup: &Setup, stopping: &Stopping, world: &Shared) {
     let mut polls = again_and_again(setup.poll_interval);
     let mut memory = Memory::default();
     loop {
@@ -305,6 +310,10 @@ async fn poll(lane: Arc<Lane>, setup: &Setup, stopping: &Stopping) {
                 }
                 PassError::Storage(_) => {}
                 PassError::Store(_) | PassError::Chain(_) | PassError::Closed(_) | PassError::Task(_) => {
+                    // A disk may fail. That what is acknowledged does not fit together is a bug.
+                    if !matches!(error, PassError::Store(StoreError::Io { .. })) {
+                        lock(world).violations.push(format!("{error:?}"));
+                    }
                     stopping.reading.cancel();
                     stopping.delivering.cancel();
                 }
