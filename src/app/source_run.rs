@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    AppError, Mode, Obstacle, STORE, Signs, build,
+    AppError, LEDGER, Mode, Obstacle, STORE, Signs, build,
     build::IntakeUnit,
     containers::{self, NothingToRead},
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
@@ -301,6 +301,7 @@ impl<'a> SourceRun<'a> {
             delivery: unit.delivery,
             metrics: self.signs.metrics.lane(&self.settings.name, &unit.name),
             store_health: self.signs.health.component(STORE),
+            ledger_health: self.signs.health.component(LEDGER),
             observer,
         })
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flowlogd::{
-    checkpoint::{Frontier, Position},
+    checkpoint::{Frontier, Position, Tally},
     model::{Hour, HourlyBlob, Rejected, Scope},
     store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
 };
@@ -20,7 +20,7 @@ pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<Scope, ScopeState>>>);
 struct ScopeState {
     first_hour: Option<FirstHour>,
     frontiers: BTreeMap<String, Frontier>,
-    positions: BTreeMap<HourlyBlob, Position>,
+    positions: BTreeMap<HourlyBlob, (Position, Option<Tally>)>,
     quarantine: BTreeMap<(HourlyBlob, u64, Option<u32>), Rejected>,
 }
 
@@ -30,6 +30,14 @@ impl MemoryStore {
         let scopes = self.0.lock().unwrap();
         let rows = scopes.get(scope).map(|state| state.quarantine.clone()).unwrap_or_default();
         rows.into_iter().map(|((blob, _, _), rejected)| (blob, rejected)).collect()
+    }
+
+    /// What the ledger has of an hour's blobs, in the order of their names.
+    pub(crate) fn ledgers(&self, scope: &Scope, root: &str, hour: Hour) -> Vec<Option<Tally>> {
+        let scopes = self.0.lock().unwrap();
+        let positions = scopes.get(scope).map(|state| state.positions.clone()).unwrap_or_default();
+        let wanted = positions.into_iter().filter(|(blob, _)| blob.root() == root && blob.hour() == hour);
+        wanted.map(|(_, (_, ledger))| ledger).collect()
     }
 }
 
@@ -53,14 +61,16 @@ impl StateStore for MemoryStore {
         let scopes = self.0.lock().unwrap();
         let positions = scopes.get(scope).map(|state| state.positions.clone()).unwrap_or_default();
         let wanted = positions.into_iter().filter(|(blob, _)| blob.root() == root && blob.hour() == hour);
-        Ok(wanted.collect())
+        Ok(wanted.map(|(blob, (position, _ledger))| (blob, position)).collect())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut scopes = self.0.lock().unwrap();
         let mut state = scopes.get(&commit.scope).cloned().unwrap_or_default();
         for change in &commit.positions {
-            let stored = state.positions.insert(change.blob.clone(), change.to.clone());
+            let (stored, ledger) = state.positions.get(&change.blob).cloned().unzip();
+            let now = (change.to.clone(), change.ledger(ledger.flatten()));
+            state.positions.insert(change.blob.clone(), now);
             if stored != change.from {
                 return Err(StoreError::Gap {
                     blob: change.blob.name().to_string(),
@@ -114,7 +124,7 @@ impl StateStore for MemoryStore {
         let mut scopes = self.0.lock().unwrap();
         let Some(state) = scopes.get_mut(scope) else { return Ok(pruned) };
         let Some(frontier) = state.frontiers.get(root) else { return Ok(pruned) };
-        state.positions.retain(|blob, position| {
+        state.positions.retain(|blob, (position, _ledger)| {
             let is_meant = blob.root() == root && blob.hour().day() == day.day();
             let stays = !is_meant || !frontier.is_sealed(blob.hour()) || present.contains(blob);
             if !stays {
