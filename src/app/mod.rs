@@ -1,7 +1,7 @@
 //! F7: the composition root: builds the components from checked settings and polls until told to stop.
 
 pub(crate) mod build;
-mod containers;
+pub(crate) mod containers;
 mod lane_run;
 mod source_health;
 mod source_run;

@@ -126,6 +126,15 @@ impl SqliteStore {
         walk().map_err(|error| self.error("read the positions", error))
     }
 
+    /// The first hour of a scope; `None` where it was not decided yet.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn stored_first_hour(&self, scope: &Scope) -> Result<Option<FirstHour>, StoreError> {
+        let stored = frontiers::first_hour(&self.connection, scope);
+        stored.map_err(|error| self.error("read a first hour", error))
+    }
+
     /// The positions of one root's hour, with what was counted.
     ///
     /// # Errors
