@@ -1,13 +1,13 @@
 //! F3: events on their way to an intake, collected up to limits of bytes, events and age. Pure: time is an argument.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ops::Range,
     time::{Duration, Instant},
 };
 
 use crate::{
-    checkpoint::{Delta, Position},
+    checkpoint::{Delta, Position, Tally},
     model::{HourlyBlob, Rejected, Span},
     planted::{self, Bug},
 };
@@ -89,6 +89,10 @@ pub struct Run {
     pub to: Option<Position>,
     /// What the reader could not turn into events.
     pub rejected: Vec<Rejected>,
+    /// Records that were read to their end in this run.
+    pub records: u64,
+    /// Flow tuples that were read for it, as their records have them: each must be an event or rejected.
+    pub tuples: u64,
     /// Whether the blob was found rewritten, and reading began anew with this run.
     pub started_over: bool,
     /// Whether this is the last run of this reading of the blob.
@@ -100,7 +104,7 @@ pub struct Run {
 pub struct Batch {
     /// The events, in order. There may be none: the steps are acknowledged all the same, without a request.
     pub events: EncodedEvents,
-    /// One step for each blob in the batch.
+    /// One step for each blob in the batch; two where it was found rewritten between.
     pub deltas: Vec<Delta>,
     /// Which events belong to which of `deltas`: for each stretch of events of one blob, the index of the event after
     /// the stretch and the index of the delta.
@@ -192,6 +196,12 @@ impl Batcher {
     pub fn push(&mut self, run: Run, now: Instant) -> Vec<Batch> {
         let mut full = Vec::new();
         let mut done = 0;
+        // What was read before the blob was rewritten and what was read after it are counted apart.
+        let mut starts_over = run.started_over;
+        if starts_over {
+            self.in_open.remove(&run.blob);
+        }
+        let mut tuples_left = run.tuples;
         while done < run.events.len() {
             let fitting = self.fitting(&run.events, done);
             if fitting == 0 {
@@ -202,12 +212,23 @@ impl Batcher {
             let delta = self.delta_of(&run.blob, run.from.as_ref(), now);
             self.open.events.append(&run.events, done..end);
             self.open.stretches.push((self.open.events.len(), delta));
+            if let Some(delta) = self.open.deltas.get_mut(delta) {
+                delta.started_over |= std::mem::take(&mut starts_over);
+                // The last portion has the rest of what was read, so that an event that got lost is missed there.
+                if end < run.events.len() {
+                    let tuples = u64::try_from(fitting).unwrap_or(u64::MAX);
+                    delta.tally.tuples = delta.tally.tuples.saturating_add(tuples);
+                    tuples_left = tuples_left.saturating_sub(tuples);
+                }
+            }
             done = end;
         }
         let delta = self.delta_of(&run.blob, run.from.as_ref(), now);
         if let Some(delta) = self.open.deltas.get_mut(delta) {
             delta.to = run.to;
-            delta.started_over |= run.started_over;
+            delta.tally.tuples = delta.tally.tuples.saturating_add(tuples_left);
+            delta.tally.records = delta.tally.records.saturating_add(run.records);
+            delta.started_over |= starts_over;
             delta.last = run.last;
             let rejected_bytes = run.rejected.iter().map(Rejected::bytes_in_memory).sum();
             self.open.rejected_bytes = self.open.rejected_bytes.saturating_add(rejected_bytes);
@@ -265,6 +286,8 @@ impl Batcher {
             from: from.cloned(),
             to: from.cloned(),
             rejected: Vec::new(),
+            tally: Tally::default(),
+            ahead: BTreeMap::new(),
             started_over: false,
             last: false,
         });
@@ -310,12 +333,15 @@ mod tests {
             let to = from + lengths.iter().sum::<usize>();
             positions.insert(*number, to);
             let (from, to) = (position(from), position(to));
+            let (records, tuples) = (1, u64::try_from(events.len()).unwrap());
             Run {
                 blob: blob(*number),
                 events,
                 from,
                 to,
                 rejected: Vec::new(),
+                records,
+                tuples,
                 started_over: false,
                 last: false,
             }
@@ -324,12 +350,15 @@ mod tests {
     }
 
     proptest! {
-        /// Scenario: runs of several blobs, of any size, go through a batcher with small limits. Guarantees: every
-        /// event comes out once and in order, no body is over the limits unless a single event is, steps of a blob
-        /// chain and are numbered without gap, and the last one ends where the last run ended.
+        /// Scenario: runs of several blobs, of any size, go through a batcher with small limits; with some of them a blob
+        /// is found rewritten. Guarantees: every event comes out once and in order, no body is over the limits unless a
+        /// single event is, steps of a blob chain and are numbered without gap, and the last one ends where the last run
+        /// ended. Each step has as many tuples as events, all together what the runs had; none has events of before and
+        /// of after a rewriting.
         #[test]
         fn batches_hold_the_limits_and_steps_chain(
             plan in prop::collection::vec((0_usize..3, prop::collection::vec(1_usize..40, 0..12)), 0..20),
+            rewritten in prop::collection::vec(prop::bool::weighted(0.2), 20),
             max_bytes in 10_usize..100,
             max_events in 1_usize..10,
         ) {
@@ -337,7 +366,10 @@ mod tests {
             let size = BodySize { fixed: 4, separator: 1 };
             let mut batcher = Batcher::new(limits, size);
             let now = Instant::now();
-            let all = runs(&plan);
+            let mut all = runs(&plan);
+            for (run, rewritten) in all.iter_mut().zip(rewritten) {
+                run.started_over = rewritten;
+            }
             let mut batches = Vec::new();
             for run in all.clone() {
                 batches.extend(batcher.push(run, now));
@@ -356,6 +388,10 @@ mod tests {
                 for (event, delta) in batch.owners() {
                     places.entry(batch.deltas[delta].blob.clone()).or_default().push(batch.events.places[event]);
                 }
+                for (index, delta) in batch.deltas.iter().enumerate() {
+                    let n_events = batch.owners().filter(|(_, owner)| *owner == index).count();
+                    prop_assert_eq!(delta.tally.tuples, u64::try_from(n_events).unwrap());
+                }
                 for delta in &batch.deltas {
                     steps.entry(delta.blob.clone()).or_default().push(delta.clone());
                 }
@@ -365,6 +401,23 @@ mod tests {
                 let expected: Vec<_> = of_blob().flat_map(|run| run.events.places.clone()).collect();
                 prop_assert_eq!(places.remove(&blob(number)).unwrap_or_default(), expected);
                 let steps = steps.remove(&blob(number)).unwrap_or_default();
+                let count = |count: fn(&Tally) -> u64| steps.iter().map(|step| count(&step.tally)).sum::<u64>();
+                prop_assert_eq!(count(|tally| tally.tuples), of_blob().map(|run| run.tuples).sum::<u64>());
+                prop_assert_eq!(count(|tally| tally.records), of_blob().map(|run| run.records).sum::<u64>());
+                // The tuples before each rewriting.
+                let mut read = 0;
+                let before = of_blob().filter_map(|run| {
+                    let before = run.started_over.then_some(read);
+                    read += run.tuples;
+                    before
+                });
+                let mut passed = 0;
+                let apart = steps.iter().filter_map(|step| {
+                    let before = step.started_over.then_some(passed);
+                    passed += step.tally.tuples;
+                    before
+                });
+                prop_assert_eq!(apart.collect::<Vec<_>>(), before.collect::<Vec<_>>());
                 let mut at = None;
                 for (sequence, step) in (0..).zip(&steps) {
                     prop_assert_eq!(step.sequence, sequence);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     flowlog::FLOW_LOG_CONTAINERS,
+    settings::{self, Storage},
     storage::{Account, StorageError},
 };
 
@@ -12,7 +13,7 @@ const LOG_CONTAINER_PREFIX: &str = "insight";
 
 /// Why a source has nothing to read. Each passes when what is missing appears.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NothingToRead {
+pub(crate) enum NothingToRead {
     /// None is configured, and there is none with a usual name.
     #[error(
         "neither {} nor {} exists yet ({others}); Azure creates the container with the first flow log",
@@ -43,7 +44,7 @@ pub(super) enum NothingToRead {
 
 /// The containers that an account has instead.
 #[derive(Debug)]
-pub(super) enum Others {
+pub(crate) enum Others {
     /// These.
     Listed(Vec<String>),
     /// They could not be listed.
@@ -62,11 +63,19 @@ impl fmt::Display for Others {
     }
 }
 
+/// The container that the settings name; a directory is one container, named or not.
+pub(crate) fn named(source: &settings::Source) -> Option<&str> {
+    match &source.storage {
+        Storage::Directory(config) => Some(&config.container),
+        Storage::Azure(_) => source.container.as_deref(),
+    }
+}
+
 /// The spellings that exist.
 ///
 /// # Errors
 /// Where there is none, or where the containers cannot be listed.
-pub(super) async fn existing(account: &dyn Account) -> Result<Vec<String>, NothingToRead> {
+pub(crate) async fn existing(account: &dyn Account) -> Result<Vec<String>, NothingToRead> {
     let listed = account.containers(LOG_CONTAINER_PREFIX).await.map_err(NothingToRead::Unlisted)?;
     let (flow_logs, others): (Vec<String>, Vec<String>) =
         listed.into_iter().partition(|name| FLOW_LOG_CONTAINERS.contains(&name.as_str()));

@@ -92,6 +92,7 @@ impl LaneRun {
     async fn poll_once(mut self, deadline: Duration, stopping: &Stopping) -> Result<LaneEnd, AppError> {
         let lane = Arc::clone(&self.lane);
         let mut blocked_since = Instant::now();
+        let mut n_unbalanced: u64 = 0;
         loop {
             let (report, given_up) = {
                 let pass = pipeline::run_pass(&self.lane, &mut self.memory, stopping);
@@ -111,6 +112,7 @@ impl LaneRun {
             let progress = report.events > 0 || report.blobs_read > 0;
             let (abandoned, unread) = (report.abandoned.clone(), report.unread.clone());
             let quarantine_full = report.quarantine_full;
+            n_unbalanced = n_unbalanced.saturating_add(report.unbalanced);
             let trouble = match self.say(report)? {
                 Some(Unlisted::Missing) => {
                     return Ok(LaneEnd::ContainerMissing { was_there: self.was_there });
@@ -128,6 +130,10 @@ impl LaneRun {
             let obstacle = match (abandoned, trouble) {
                 (Some(reason), _) => self.intake_obstacle(reason),
                 (None, Some(reason)) => Obstacle::Source { name: self.source.clone(), reason },
+                (None, None) if n_unbalanced > 0 => {
+                    let name = self.lane.scope.intake.clone();
+                    return Ok(LaneEnd::Blocked(Obstacle::Ledger { name, n_blobs: n_unbalanced }));
+                }
                 (None, None) => return Ok(LaneEnd::Done),
             };
             if stopping.reading.is_cancelled() {

@@ -1,7 +1,7 @@
 //! F7: the composition root: builds the components from checked settings and polls until told to stop.
 
 pub(crate) mod build;
-mod containers;
+pub(crate) mod containers;
 mod lane_run;
 mod source_health;
 mod source_run;
@@ -45,6 +45,9 @@ pub enum Mode {
 /// The component of the process's readiness that stands for positions and quarantine.
 const STORE: &str = "store";
 
+/// The component that stands for the ledger of what was read and what became of it.
+const LEDGER: &str = "ledger";
+
 /// Where the process shows how it is.
 #[derive(Debug, Clone)]
 struct Signs {
@@ -86,6 +89,16 @@ pub enum Obstacle {
         /// What its last answer came to.
         reason: String,
     },
+    /// What was read of some blobs is not all accounted for.
+    #[error(
+        "the ledger of {n_blobs} blobs on the way to the intake {name} does not balance, the log names them"
+    )]
+    Ledger {
+        /// The intake's name in the settings.
+        name: String,
+        /// How many blobs.
+        n_blobs: u64,
+    },
     /// A source cannot be read.
     #[error("the source {name} cannot be read: {reason}")]
     Source {
@@ -125,6 +138,7 @@ pub async fn run(settings: Settings, mode: Mode, shutdown: impl Future<Output = 
     store_metrics.quarantine_limit_bytes.set_count(limits.quarantine);
     let (state, state_owner) = state::start(Box::new(store), store_metrics);
     signs.health.component(STORE).ready();
+    signs.health.component(LEDGER).ready();
     report_unconfigured(&state, &sources, &intakes).await?;
 
     let stopping = Stopping::default();

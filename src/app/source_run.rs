@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    AppError, Mode, Obstacle, STORE, Signs, build,
+    AppError, LEDGER, Mode, Obstacle, STORE, Signs, build,
     build::IntakeUnit,
     containers::{self, NothingToRead},
     lane_run::{LaneEnd, LaneRun, ONCE_RETRY_AFTER, Schedule},
@@ -26,7 +26,7 @@ use crate::{
         Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, shared::Sharing,
         sight::SourceObserver, state::StateHandle, store_again::StoreAgain,
     },
-    settings::{self, Limits, Start, Storage},
+    settings::{self, Limits, Start},
     storage::{Account, BlobStore},
     store::FirstHour,
     telemetry::chain,
@@ -171,7 +171,7 @@ impl<'a> SourceRun<'a> {
                         if trouble.take().is_some() {
                             self.health.found_containers();
                         }
-                        if named_container(&self.settings).is_none() {
+                        if containers::named(&self.settings).is_none() {
                             said = None;
                         }
                         for container in names {
@@ -231,7 +231,7 @@ impl<'a> SourceRun<'a> {
 
     /// The names of the containers that are configured or exist; where there is none, why.
     async fn containers(&self) -> Result<Vec<String>, NothingToRead> {
-        match named_container(&self.settings) {
+        match containers::named(&self.settings) {
             Some(name) => Ok(vec![name.to_owned()]),
             None => containers::existing(self.account.as_ref()).await,
         }
@@ -301,13 +301,14 @@ impl<'a> SourceRun<'a> {
             delivery: unit.delivery,
             metrics: self.signs.metrics.lane(&self.settings.name, &unit.name),
             store_health: self.signs.health.component(STORE),
+            ledger_health: self.signs.health.component(LEDGER),
             observer,
         })
     }
 
     /// `start` counts from the first start that names a container, whether it exists or not.
     async fn decide_first_hours(&self, mode: Mode, stopping: &Stopping) -> Result<(), AppError> {
-        let named = named_container(&self.settings);
+        let named = containers::named(&self.settings);
         let names = named.map_or_else(|| FLOW_LOG_CONTAINERS.to_vec(), |name| vec![name]);
         for name in names {
             for unit in self.intakes {
@@ -400,17 +401,9 @@ fn is_changed(start: Start, stored: FirstHour, proposed: FirstHour) -> bool {
 
 /// Whether a container is one that a source reads, or would read if it existed.
 pub(super) fn is_of(source: &settings::Source, origin: &Origin) -> bool {
-    let is_read = match named_container(source) {
+    let is_read = match containers::named(source) {
         Some(name) => name == origin.container,
         None => FLOW_LOG_CONTAINERS.contains(&origin.container.as_str()),
     };
     is_read && source.storage.account() == origin.account
-}
-
-/// The container that the settings name; a directory is one container, named or not.
-fn named_container(source: &settings::Source) -> Option<&str> {
-    match &source.storage {
-        Storage::Directory(config) => Some(&config.container),
-        Storage::Azure(_) => source.container.as_deref(),
-    }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Position;
+use super::{
+    Position, Tally,
+    tally::{Ahead, Passed},
+};
 use crate::{
     model::{HourlyBlob, Rejected},
     planted::{self, Bug},
@@ -25,7 +28,11 @@ pub struct Delta {
     pub to: Option<Position>,
     /// What the step leaves behind: it enters the quarantine in the transaction that moves the position.
     pub rejected: Vec<Rejected>,
-    /// Whether the blob was found rewritten in this step, and reading began anew.
+    /// What the step covers, and what became of it.
+    pub tally: Tally,
+    /// Of the tally, what lies behind `to`, by the offset of its record.
+    pub ahead: BTreeMap<u64, Tally>,
+    /// Whether the blob was found rewritten, and reading began anew with this step.
     pub started_over: bool,
     /// Whether this reading of the blob ends with the step: the next step is number 0 of another reading.
     pub last: bool,
@@ -67,10 +74,27 @@ pub struct Advance {
     pub to: Option<Position>,
     /// What the steps leave behind, in reading order.
     pub rejected: Vec<Rejected>,
-    /// Whether the blob was found rewritten in one of the steps.
+    /// What the position passes with these steps. Where the blob was found rewritten: what it has passed of the new
+    /// content, which is all that counts from then on.
+    pub tally: Tally,
+    /// What was acknowledged since the reading began, behind the position too.
+    pub acknowledged: Tally,
+    /// Whether the blob was found rewritten where the position passed.
     pub started_over: bool,
     /// Whether the reading ends here.
     pub last: bool,
+}
+
+impl Advance {
+    /// Puts a later advance of the same blob behind this one.
+    pub fn join(&mut self, later: Self) {
+        self.to = later.to;
+        self.tally = if later.started_over { later.tally } else { self.tally.plus(later.tally) };
+        self.acknowledged = later.acknowledged;
+        self.started_over |= later.started_over;
+        self.last |= later.last;
+        self.rejected.extend(later.rejected);
+    }
 }
 
 /// The steps of every blob that is being read, for one intake.
@@ -106,27 +130,21 @@ impl Tracker {
             chain.waiting.insert(delta.sequence, delta);
             return Ok(None);
         }
-        let Delta { blob, mut from, to, rejected, started_over, last, .. } = delta;
+        let mut delta = delta;
         if planted::is(Bug::WatermarkIsMaximum) {
-            from = chain.position.clone().or(from);
+            delta.from = chain.position.clone().or(delta.from);
         }
-        let mut advance = Advance { blob, from, to, rejected, started_over, last };
-        chain.next = chain.next.saturating_add(1);
+        let mut advance = chain.apply(delta);
         while let Some(step) = chain.waiting.remove(&chain.next) {
-            advance.to = step.to;
-            advance.last = step.last;
-            advance.started_over |= step.started_over;
-            advance.rejected.extend(step.rejected);
-            chain.next = chain.next.saturating_add(1);
+            advance.join(chain.apply(step));
         }
-        chain.position.clone_from(&advance.to);
         Ok(Some(advance))
     }
 
-    /// Ends a blob's reading: the next step of the blob is number 0 of another reading. Steps that still wait for an
-    /// earlier one are dropped, and so are read again.
-    pub fn forget(&mut self, blob: &HourlyBlob) {
-        self.chains.remove(blob);
+    /// Ends a blob's reading: the next step of the blob is number 0 of another reading. Returns the steps that still
+    /// wait for an earlier one: what they cover is read again.
+    pub fn forget(&mut self, blob: &HourlyBlob) -> Vec<Delta> {
+        self.chains.remove(blob).map(|chain| chain.waiting.into_values().collect()).unwrap_or_default()
     }
 }
 
@@ -138,9 +156,25 @@ struct Chain {
     position: Option<Position>,
     /// Acknowledged steps that wait for an earlier one.
     waiting: BTreeMap<u64, Delta>,
+    /// What the applied steps covered.
+    acknowledged: Tally,
+    /// What of it lies behind the position.
+    ahead: Ahead,
 }
 
 impl Chain {
+    /// Applies the next step.
+    fn apply(&mut self, step: Delta) -> Advance {
+        let Delta { blob, from, to, rejected, tally, ahead, started_over, last, .. } = step;
+        self.next = self.next.saturating_add(1);
+        self.position.clone_from(&to);
+        self.acknowledged = self.acknowledged.plus(tally);
+        let Passed { tally, started_over } =
+            self.ahead.step(tally, ahead, (from.as_ref(), to.as_ref()), started_over);
+        let acknowledged = self.acknowledged;
+        Advance { blob, from, to, rejected, tally, acknowledged, started_over, last }
+    }
+
     fn check(&self, delta: &Delta) -> Result<(), ChainError> {
         let sequence = delta.sequence;
         if sequence < self.next || self.waiting.contains_key(&sequence) {
@@ -203,6 +237,8 @@ mod tests {
             from: position(from),
             to: position(to),
             rejected: Vec::new(),
+            tally: Tally::default(),
+            ahead: BTreeMap::new(),
             started_over: false,
             last: false,
         }
@@ -227,6 +263,7 @@ mod tests {
             let to = from + bytes;
             let mut delta = step(number, sequence, from, to);
             delta.rejected.push(rejected(sequence));
+            delta.tally = Tally { tuples: *bytes, delivered: *bytes, ..Tally::default() };
             from = to;
             delta
         };
@@ -249,7 +286,8 @@ mod tests {
     proptest! {
         /// Scenario: steps of several blobs are acknowledged in any order, and the process may end after any of
         /// them. Guarantees: after each one the position stands at the end of the contiguous acknowledged steps,
-        /// neither before nor behind, advances chain to each other, and rejected rows come once and in order.
+        /// neither before nor behind, advances chain to each other, rejected rows come once and in order, and what is
+        /// counted is what the position has passed.
         #[test]
         fn positions_never_pass_an_unacknowledged_step((readings, order) in plan()) {
             let mut tracker = Tracker::default();
@@ -257,6 +295,7 @@ mod tests {
             let mut stored: Vec<Option<Position>> =
                 readings.iter().map(|steps| steps.first().and_then(|step| step.from.clone())).collect();
             let mut kept = vec![Vec::<Rejected>::new(); readings.len()];
+            let mut counted = vec![Tally::default(); readings.len()];
             for delta in order {
                 let number = (0..readings.len()).find(|number| blob(*number) == delta.blob).unwrap();
                 acknowledged[number].push(delta.sequence);
@@ -265,6 +304,8 @@ mod tests {
                     prop_assert_eq!(&advance.from, &stored[number]);
                     stored[number] = advance.to;
                     kept[number].extend(advance.rejected);
+                    counted[number] = counted[number].plus(advance.tally);
+                    prop_assert_eq!(counted[number], advance.acknowledged);
                 }
                 let contiguous = (0_u64..).take_while(|sequence| acknowledged[number].contains(sequence)).count();
                 let prefix = &readings[number][..contiguous];
@@ -273,6 +314,8 @@ mod tests {
                 }
                 let expected: Vec<Rejected> = prefix.iter().flat_map(|step| step.rejected.clone()).collect();
                 prop_assert_eq!(&kept[number], &expected);
+                let passed = prefix.iter().fold(Tally::default(), |sum, step| sum.plus(step.tally));
+                prop_assert_eq!(counted[number], passed);
             }
             for (number, steps) in readings.iter().enumerate() {
                 prop_assert_eq!(kept[number].len(), steps.len());
@@ -321,7 +364,7 @@ mod tests {
         let mut tracker = Tracker::default();
         assert!(tracker.acknowledge(step(0, 0, 0, 10)).unwrap().is_some());
         assert_eq!(tracker.acknowledge(step(0, 2, 20, 30)), Ok(None));
-        tracker.forget(&blob(0));
+        assert_eq!(tracker.forget(&blob(0)), [step(0, 2, 20, 30)]);
         let advance = tracker.acknowledge(step(0, 0, 5, 7)).unwrap().unwrap();
         assert_eq!((advance.from, advance.to), (position(5), position(7)));
         let advance = tracker.acknowledge(step(0, 1, 7, 9)).unwrap().unwrap();

@@ -14,7 +14,7 @@ use super::{
     table::{Table, printable},
 };
 use crate::{
-    checkpoint::TailState,
+    checkpoint::{TailState, Tally},
     model::Origin,
     store::sqlite::{ResetCounts, ResetFilter, ScopeSummary, SqliteStore, StoredPosition},
 };
@@ -210,7 +210,7 @@ fn show(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::Res
     let mut of = None;
     store
         .for_each_position(text, |stored| {
-            let StoredPosition { scope, blob, position } = stored;
+            let StoredPosition { scope, blob, position, .. } = stored;
             if of.as_ref() != Some(&scope) {
                 let source = printable(&scope.origin.to_string());
                 writeln!(out, "source {source}, intake {}", printable(&scope.intake))?;
@@ -245,11 +245,29 @@ struct PositionLine<'a> {
     state: &'a str,
     etag: Option<&'a str>,
     length: Option<u64>,
+    /// `null` where a part was read by a version that did not count.
+    ledger: Option<LedgerLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct LedgerLine {
+    records: u64,
+    tuples: u64,
+    delivered: u64,
+    quarantined: u64,
+    pieces: u64,
+}
+
+impl From<Tally> for LedgerLine {
+    fn from(tally: Tally) -> Self {
+        let Tally { records, tuples, delivered, quarantined, pieces } = tally;
+        Self { records, tuples, delivered, quarantined, pieces }
+    }
 }
 
 fn export(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::Result<()>, Failure> {
     store
-        .for_each_position(text, |StoredPosition { scope, blob, position }| {
+        .for_each_position(text, |StoredPosition { scope, blob, position, ledger }| {
             let seen = position.seen.as_ref();
             let line = PositionLine {
                 account: &scope.origin.account,
@@ -262,6 +280,7 @@ fn export(out: &mut impl Write, store: &SqliteStore, text: &str) -> Result<io::R
                 state: seen.map_or("reading", |seen| tail_word(seen.tail)),
                 etag: seen.map(|seen| seen.etag.as_str()),
                 length: seen.map(|seen| seen.length),
+                ledger: ledger.map(LedgerLine::from),
             };
             write_json(out, &line)
         })

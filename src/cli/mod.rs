@@ -1,5 +1,6 @@
 //! F7: the command line, one file for each subcommand. Logs go to stderr, results to stdout.
 
+pub mod audit;
 mod blob_text;
 pub mod check_config;
 pub mod checkpoints;
@@ -42,9 +43,9 @@ Exit codes:
    0  done, or asked to stop
    1  cannot start; quarantine replay: something stayed
    2  wrong usage
-  65  some input was quarantined (convert)
+  65  some input was quarantined (convert); something is missing (audit)
   66  no such file (convert)
-  69  run --once: a source or intake was still blocked at the deadline
+  69  run --once: a source or intake was still blocked at the deadline; audit: a source could not be listed or read
   74  storing the state or writing the results failed
   75  another flowlogd holds the state
   78  wrong settings, or state of a newer version";
@@ -60,6 +61,8 @@ pub enum Command {
     CheckConfig,
     /// Look at the stored positions, export or reset them.
     Checkpoints(checkpoints::Arguments),
+    /// List the sources again and compare them with what is stored: is anything missing?
+    Audit(audit::Arguments),
     /// Look at what could not be parsed or was refused, send it again or drop it.
     Quarantine(quarantine::Arguments),
 }
@@ -75,6 +78,7 @@ pub fn execute(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Convert(arguments) => convert::execute(&arguments),
         Command::CheckConfig => check_config::execute(config),
         Command::Checkpoints(arguments) => checkpoints::execute(config, &arguments),
+        Command::Audit(arguments) => audit::execute(config, &arguments),
         Command::Quarantine(arguments) => quarantine::execute(config, &arguments),
     }
 }

@@ -67,6 +67,8 @@ struct Tuples<'a> {
     groups: vec::IntoIter<TupleGroup<'a>>,
     group: Option<OpenGroup<'a>>,
     next_ordinal: u32,
+    /// How many there are in the record, as it stands there.
+    in_record: u64,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,8 @@ impl Encoder {
             }
         };
         self.shape.begin_record(&record.head, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
+        let in_group = |group: &TupleGroup<'_>| u64::try_from(group.tuples.len()).unwrap_or(u64::MAX);
+        let in_record = record.groups.iter().map(in_group).fold(0, u64::saturating_add);
         let tuples = Tuples {
             key: self.hasher.key(&raw),
             kind: TupleKind::of(&record.head),
@@ -113,12 +117,25 @@ impl Encoder {
             groups: record.groups.into_iter(),
             group: None,
             next_ordinal: 0,
+            in_record,
         };
         Ok(RecordEncoding { encoder: self, raw, tuples: Some(tuples), rejected: Vec::new() })
     }
 }
 
 impl RecordEncoding<'_> {
+    /// Flow tuples of the record; 0 where it is rejected whole.
+    #[must_use]
+    pub fn n_tuples(&self) -> u64 {
+        self.tuples.as_ref().map_or(0, |tuples| tuples.in_record)
+    }
+
+    /// How many of them the advances so far have passed.
+    #[must_use]
+    pub fn n_passed(&self) -> u64 {
+        self.tuples.as_ref().map_or(0, |tuples| u64::from(tuples.next_ordinal))
+    }
+
     /// Emits the record's events, from where the last call stopped. `emit` returns [`ControlFlow::Break`] to pause: the
     /// event that it was given counts as taken.
     pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
@@ -128,7 +145,7 @@ impl RecordEncoding<'_> {
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
         let mut encoded_before: u32 = 0;
-        let Some(Tuples { key, kind, context, groups, group: open, next_ordinal }) = tuples else {
+        let Some(Tuples { key, kind, context, groups, group: open, next_ordinal, .. }) = tuples else {
             return Encoded { rejected, done: true };
         };
         loop {

@@ -2,7 +2,7 @@
 //! the tracker and of the frontiers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map, hash_map::Entry},
     time::Duration,
 };
 
@@ -11,14 +11,15 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Lane, Pass, PassError,
+    balance::{self, Mismatch},
     deliver::Receipt,
     plan::{Stretch, frontier_after_walk},
     report::Rejections,
     store_again::StoreAgain,
 };
 use crate::{
-    checkpoint::{Advance, Frontier, TailState, Tracker},
-    model::{ETag, Hour, HourlyBlob, Reason},
+    checkpoint::{Advance, Delta, Frontier, TailState, Tracker},
+    model::{BlobName, ETag, Hour, HourlyBlob, Reason, Rejected},
     planted::{self, Bug},
     store::{Commit, PositionChange},
     telemetry::chain,
@@ -29,6 +30,10 @@ const RECEIPTS_PER_COMMIT: usize = 64;
 
 /// What is sent while nothing can be stored is sent again after a restart: after this long no more is.
 const PAUSE_SENDING_AFTER: Duration = Duration::from_secs(30);
+
+/// What to do where not all that was read is accounted for.
+const LEDGER_MISMATCH: &str = "what was read and what was delivered or quarantined do not agree, the log names the blob: \
+                               report it, then restart flowlogd to have the blob read again";
 
 /// What discovery tells about hours.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ pub(super) struct Committed {
     pub(super) quarantined: u64,
     pub(super) rejections: BTreeMap<Reason, Rejections>,
     pub(super) hours_sealed: u64,
+    /// Blobs whose position waits because what was read of them is not all accounted for.
+    pub(super) unbalanced: HashSet<BlobName>,
     /// Whether reading was stopped because the quarantine is full.
     pub(super) quarantine_full: bool,
     pub(super) failed: Option<PassError>,
@@ -166,6 +173,7 @@ impl Committer<'_> {
     /// Commits what a group of receipts makes good, together with every frontier that changed.
     async fn commit(&mut self, group: Vec<Receipt>) -> Result<(), PassError> {
         let mut advances: BTreeMap<HourlyBlob, Advance> = BTreeMap::new();
+        let mut rejected: Vec<(HourlyBlob, Rejected)> = Vec::new();
         let mut events: u64 = 0;
         // Their memory is given back at the end of this function, when the steps are stored.
         let mut shares = Vec::with_capacity(group.len());
@@ -173,17 +181,11 @@ impl Committer<'_> {
             shares.push(receipt.share);
             events = events.saturating_add(receipt.delivered);
             for delta in receipt.deltas {
-                if let Some(advance) = self.tracker.acknowledge(delta)? {
-                    merge(&mut advances, advance);
-                }
+                self.acknowledge(delta, &mut advances, &mut rejected)?;
             }
         }
-        let mut commit = Commit {
-            scope: self.lane.scope.clone(),
-            positions: Vec::new(),
-            rejected: Vec::new(),
-            frontiers: Vec::new(),
-        };
+        let mut commit =
+            Commit { scope: self.lane.scope.clone(), positions: Vec::new(), rejected, frontiers: Vec::new() };
         let mut ended = Vec::new();
         for (blob, mut advance) in advances {
             if advance.last {
@@ -195,8 +197,8 @@ impl Committer<'_> {
             }
             commit.rejected.extend(advance.rejected.into_iter().map(|rejected| (blob.clone(), rejected)));
             if let (from, Some(to)) = (advance.from, advance.to) {
-                let started_over = advance.started_over;
-                commit.positions.push(PositionChange { blob, from, to, started_over });
+                let Advance { tally, started_over, .. } = advance;
+                commit.positions.push(PositionChange { blob, from, to, tally, started_over });
             }
         }
         self.changed.sort_unstable();
@@ -218,6 +220,7 @@ impl Committer<'_> {
             self.lane.metrics.progress.commits.inc();
         }
         for blob in ended {
+            self.pass.handed_over.forget(&blob);
             self.pass.progress.acknowledged(blob.hour());
             self.pass.outstanding.done(&blob);
         }
@@ -240,6 +243,63 @@ impl Committer<'_> {
             self.look_at_quarantine().await?;
         }
         Ok(())
+    }
+
+    /// Takes a step, if all that it covers is accounted for, and what can be applied with it. What does not balance is not
+    /// applied, nor is anything behind it: the position waits. What is rejected is kept all the same.
+    fn acknowledge(
+        &mut self,
+        delta: Delta,
+        advances: &mut BTreeMap<HourlyBlob, Advance>,
+        kept: &mut Vec<(HourlyBlob, Rejected)>,
+    ) -> Result<(), PassError> {
+        let blob = delta.blob.clone();
+        let mut keep = |rejected: Vec<Rejected>| {
+            kept.extend(rejected.into_iter().map(|rejected| (blob.clone(), rejected)));
+        };
+        if self.committed.unbalanced.contains(blob.name()) {
+            keep(delta.rejected);
+            return Ok(());
+        }
+        let mismatch = match balance::check_step(delta.tally) {
+            Err(mismatch) => {
+                keep(delta.rejected);
+                mismatch
+            }
+            Ok(()) => {
+                let Some(advance) = self.tracker.acknowledge(delta)? else { return Ok(()) };
+                let handed = self.pass.handed_over.of(&blob);
+                match balance::check_reading(advance.acknowledged, handed, advance.last) {
+                    Err(mismatch) => {
+                        keep(advance.rejected);
+                        mismatch
+                    }
+                    Ok(()) => {
+                        merge(advances, advance);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        for waiting in self.tracker.forget(&blob) {
+            keep(waiting.rejected);
+        }
+        self.hold(&blob, &mismatch);
+        Ok(())
+    }
+
+    /// Not all that was read of a blob is accounted for: it is not read on, and its hour stays open.
+    fn hold(&mut self, blob: &HourlyBlob, mismatch: &Mismatch) {
+        error!(
+            blob = %blob.name(), error = %mismatch,
+            "the ledger of the blob does not balance, which is a bug: its position waits until flowlogd is restarted or the \
+             blob changes, and its events are sent again then; please report it",
+        );
+        self.lane.metrics.progress.ledger_mismatches.inc();
+        self.lane.ledger_health.not_ready(LEDGER_MISMATCH);
+        self.committed.unbalanced.insert(blob.name().clone());
+        self.pass.handed_over.forget(blob);
+        self.pass.outstanding.give_up(blob.clone());
     }
 
     /// Stores a commit. Where there is no room for it, tries again until there is; what is acknowledged waits meanwhile,
@@ -309,14 +369,13 @@ impl Committer<'_> {
 /// Joins two advances of one blob, the later one behind the earlier one.
 fn merge(advances: &mut BTreeMap<HourlyBlob, Advance>, advance: Advance) {
     match advances.get_mut(&advance.blob) {
-        Some(earlier) => {
-            earlier.to = advance.to;
-            earlier.started_over |= advance.started_over;
-            earlier.last |= advance.last;
-            earlier.rejected.extend(advance.rejected);
-        }
+        Some(earlier) => earlier.join(advance),
         None => {
             advances.insert(advance.blob.clone(), advance);
         }
     }
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use super::{
     discover::{Counts, Memory, Stop, Work},
     gone::{Loss, loss, say_gone},
     listing::Listing,
+    noted::HeldFor,
     outstanding::Taken,
 };
 use crate::{
@@ -64,15 +65,17 @@ pub(super) async fn compare(
             _ => {}
         }
         let held_version = held.remove(&version.name);
-        let is_held = held_version.as_ref() == Some(&version.etag);
-        if is_held && !sealing {
+        let is_held = held_version.as_ref().is_some_and(|held| held.etag == version.etag);
+        if let Some(held) =
+            held_version.as_ref().filter(|held| is_held && (!sealing || held.reason == HeldFor::Ledger))
+        {
             counts.held = counts.held.saturating_add(1);
             is_waited_for = true;
-            memory.held.insert(&version.name, version.etag);
+            memory.held.insert(&version.name, held.clone());
             continue;
         }
         if held_version.is_some() && !is_held {
-            warn!(blob = %version.name, "a blob that was held because of damage has changed: reading it again");
+            warn!(blob = %version.name, "a blob that was held has changed: reading it again");
         }
         match taken.remove(&blob) {
             Some(Taken::Now) => works.push(Work { blob, version, position, sealing }),

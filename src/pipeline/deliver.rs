@@ -1,10 +1,13 @@
 //! Sends batches to the intake, several at once, and turns the intake's answers into receipts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Lane, Pass, PassError, Stopping, budget::Share};
+use super::{Lane, Pass, PassError, Stopping, balance, budget::Share};
 use crate::{
     batch::Batch,
     checkpoint::Delta,
@@ -124,26 +127,31 @@ fn receipt(lane: &Lane, batch: Batch, share: Share, outcome: Outcome) -> Result<
 }
 
 /// The steps of a batch, with the events that were not accepted for certain: they go into the quarantine with them.
-fn with_unaccepted(lane: &Lane, batch: Batch, unaccepted: Vec<Unaccepted>) -> Vec<Delta> {
-    if unaccepted.is_empty() {
-        return batch.deltas;
+fn with_unaccepted(lane: &Lane, mut batch: Batch, unaccepted: Vec<Unaccepted>) -> Vec<Delta> {
+    let mut which = HashSet::new();
+    if !unaccepted.is_empty() {
+        let owners: HashMap<usize, usize> = batch.owners().collect();
+        let ranges: Vec<_> = batch.events.ranges().collect();
+        for Unaccepted { event, reason, detail, answer } in unaccepted {
+            which.insert(event);
+            let Some((place, range)) = batch.events.places.get(event).zip(ranges.get(event)) else {
+                continue;
+            };
+            let Some(delta) = owners.get(&event).and_then(|delta| batch.deltas.get_mut(*delta)) else {
+                continue;
+            };
+            let encoded = batch.events.bytes.get(range.clone()).unwrap_or_default();
+            delta.rejected.push(Rejected {
+                reason,
+                detail,
+                span: place.record,
+                ordinal: Some(place.ordinal),
+                context: None,
+                text: lane.intake.framing().decode_event(encoded),
+                answer: Some(answer),
+            });
+        }
     }
-    let owners: HashMap<usize, usize> = batch.owners().collect();
-    let ranges: Vec<_> = batch.events.ranges().collect();
-    let mut deltas = batch.deltas;
-    for Unaccepted { event, reason, detail, answer } in unaccepted {
-        let Some((place, range)) = batch.events.places.get(event).zip(ranges.get(event)) else { continue };
-        let Some(delta) = owners.get(&event).and_then(|delta| deltas.get_mut(*delta)) else { continue };
-        let encoded = batch.events.bytes.get(range.clone()).unwrap_or_default();
-        delta.rejected.push(Rejected {
-            reason,
-            detail,
-            span: place.record,
-            ordinal: Some(place.ordinal),
-            context: None,
-            text: lane.intake.framing().decode_event(encoded),
-            answer: Some(answer),
-        });
-    }
-    deltas
+    balance::settle(&mut batch, &which);
+    batch.deltas
 }

@@ -16,14 +16,14 @@ use super::{
     compare::compare,
     gone::{hours_with_positions, say_gone_roots},
     listing::{Lister, ListingError},
-    noted::Noted,
+    noted::{Held, Noted},
     plan::{self, HourPlan},
     sight::Sight,
     sweep::{self, Sweep},
 };
 use crate::{
     checkpoint::{Frontier, Position},
-    model::{BlobVersion, ETag, Hour, HourlyBlob},
+    model::{BlobVersion, Hour, HourlyBlob},
     storage::{StorageError, StorageErrorKind},
     telemetry::chain,
 };
@@ -71,8 +71,8 @@ pub struct Memory {
     /// Prefixes with a date that is not read, as far as that was said already.
     strange: HashSet<String>,
     server_clock: Option<(DateTime<Utc>, Instant)>,
-    /// Blobs that are held because of damage, with the version that was found damaged.
-    pub(super) held: Noted<ETag>,
+    /// Blobs that are held, with the version that is.
+    pub(super) held: Noted<Held>,
     /// Blobs that were gone before they were read to their end, as far as that was said already.
     pub(super) gone: Noted<()>,
     /// Roots that were gone, as far as that was said already.

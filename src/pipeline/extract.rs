@@ -115,6 +115,7 @@ fn fill(
             Place::Within(record) => match encode(record, framing, pending) {
                 Ok(parser) => {
                     counts.records = counts.records.saturating_add(1);
+                    pending.records = pending.records.saturating_add(1);
                     parser
                 }
                 Err(record) => return Extracted::Full(Unfinished(Place::Within(record))),
@@ -175,7 +176,14 @@ fn encode(
         events.finish_event(EventPlace { record: event.record, ordinal: event.id.ordinal });
         if events.bytes.len() >= RUN_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let encoded = record.with_dependent_mut(|_, encoding| encoding.advance(&mut emit));
+    let (encoded, n_tuples) = record.with_dependent_mut(|_, encoding| {
+        let passed_before = encoding.n_passed();
+        let encoded = encoding.advance(&mut emit);
+        // Of a record that is done, what it had: neither events nor rejected tuples are counted here.
+        let passed = if encoded.done { encoding.n_tuples() } else { encoding.n_passed() };
+        (encoded, passed.saturating_sub(passed_before))
+    });
+    pending.tuples = pending.tuples.saturating_add(n_tuples);
     pending.reject(encoded.rejected);
     if encoded.done { Ok(record.into_owner().into_inner()) } else { Err(record) }
 }
@@ -244,7 +252,8 @@ mod tests {
     /// *Scenario*: a record with few tuples; then one with so many that they fill several runs, with bad tuples among them
     /// and a small record behind it.
     /// *Guarantees*: few events are encoded at once, on the thread that asks; many on another one, run by run. The position
-    /// moves behind a record when all of its events are out, and not before; none is missing.
+    /// moves behind a record when all of its events are out, and not before; none is missing, and each run has the tuples
+    /// that it covers.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn much_is_encoded_elsewhere() {
         let record = |n_tuples: usize| {
@@ -262,6 +271,7 @@ mod tests {
             let intake: Arc<dyn Intake> = Arc::<Witness>::clone(&witness);
             let mut unfinished = parser(text.as_bytes()).into();
             let (mut n_runs, mut n_events, mut ends) = (0, 0, Vec::new());
+            let (mut n_records, mut n_tuples) = (0, 0);
             let mut counts = ReadCounts::default();
             loop {
                 let extracted = extract(unfinished, &intake, Pending::at(None), counts).await.unwrap();
@@ -269,6 +279,12 @@ mod tests {
                 counts = now;
                 n_runs += 1;
                 n_events += pending.events.len();
+                n_records += pending.records;
+                n_tuples += pending.tuples;
+                assert_eq!(
+                    pending.tuples,
+                    u64::try_from(pending.events.len() + pending.rejected.len()).unwrap()
+                );
                 assert!(pending.events.bytes.len() < RUN_BYTES + 1024, "{}", pending.events.bytes.len());
                 ends.push(pending.to.as_ref().and_then(Position::bytes));
                 match extracted {
@@ -277,6 +293,7 @@ mod tests {
                 }
             }
             assert_eq!(n_events, if is_elsewhere { 6_002 } else { 2 });
+            assert_eq!((n_records, n_tuples), if is_elsewhere { (2, 6_004) } else { (1, 3) });
             assert_eq!(
                 (counts.records, ends.last().copied().flatten()),
                 match is_elsewhere {

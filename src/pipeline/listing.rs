@@ -25,32 +25,32 @@ const ROOT_DEPTH: usize = 16;
 
 /// Lists one container and counts the calls.
 #[derive(Debug)]
-pub(super) struct Lister<'a> {
+pub(crate) struct Lister<'a> {
     store: &'a dyn BlobStore,
     cancelled: &'a CancellationToken,
     metric: &'a Counter,
     /// Listing calls made.
     pub(super) calls: u64,
     /// The server's clock at the last answer.
-    pub(super) date: Option<DateTime<Utc>>,
+    pub(crate) date: Option<DateTime<Utc>>,
     /// What the walk to the roots saw below them and their years: the walk over their hours begins with it.
     seen: HashMap<String, Vec<String>>,
 }
 
 /// What a walk over the dates of a root found.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(crate) struct Walked {
     /// The hours that were wanted and exist, in order.
-    pub(super) hours: BTreeSet<Hour>,
+    pub(crate) hours: BTreeSet<Hour>,
     /// How their names are spelled.
-    pub(super) spellings: BTreeSet<DateSpelling>,
+    pub(crate) spellings: BTreeSet<DateSpelling>,
     /// Prefixes with a date that is not accepted, and why.
-    pub(super) strange: Vec<(String, StrangeDate)>,
+    pub(crate) strange: Vec<(String, StrangeDate)>,
 }
 
 /// Why a date in a name is not that of a flow log that can be read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum StrangeDate {
+pub(crate) enum StrangeDate {
     #[error("there is no such date")]
     None,
     #[error("it is before the first flow logs of all; what lies there is not read")]
@@ -61,16 +61,16 @@ pub(super) enum StrangeDate {
 
 /// A complete listing.
 #[derive(Debug, Clone)]
-pub(super) struct Listing {
-    pub(super) blobs: Vec<BlobVersion>,
-    pub(super) prefixes: Vec<String>,
+pub(crate) struct Listing {
+    pub(crate) blobs: Vec<BlobVersion>,
+    pub(crate) prefixes: Vec<String>,
     /// The server's clock at the oldest page: nothing that was committed later is promised to be in it.
-    pub(super) date: DateTime<Utc>,
+    pub(crate) date: DateTime<Utc>,
 }
 
 /// Why there is no listing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ListingError {
+pub(crate) enum ListingError {
     /// The process is stopping.
     #[error("asked to stop")]
     Cancelled,
@@ -80,7 +80,7 @@ pub(super) enum ListingError {
 }
 
 impl<'a> Lister<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: &'a dyn BlobStore,
         cancelled: &'a CancellationToken,
         metric: &'a Counter,
@@ -125,7 +125,7 @@ impl<'a> Lister<'a> {
     }
 
     /// One hour of a root, in each spelling of its date. As old as the oldest of its listings.
-    pub(super) async fn list_hour(
+    pub(crate) async fn list_hour(
         &mut self,
         root: &str,
         hour: Hour,
@@ -162,7 +162,7 @@ impl<'a> Lister<'a> {
 
     /// The flow-log roots of the container: what stands before the year of a date. `years` holds the prefixes of years
     /// that are known to begin a date; another one is looked into, as a root may itself contain what looks like a year.
-    pub(super) async fn roots(
+    pub(crate) async fn roots(
         &mut self,
         years: &mut HashSet<String>,
     ) -> Result<BTreeSet<String>, ListingError> {
@@ -203,7 +203,7 @@ impl<'a> Lister<'a> {
     }
 
     /// The hours of a root that exist and that are wanted. Years, months and days without any such hour are not entered.
-    pub(super) async fn hours(
+    pub(crate) async fn hours(
         &mut self,
         root: &str,
         accepted: &Accepted,

@@ -14,6 +14,7 @@
 
 pub mod alarms;
 mod assemble;
+mod balance;
 mod budget;
 mod collect;
 mod commit;
@@ -24,10 +25,10 @@ mod extract;
 pub mod filter;
 mod gone;
 pub(crate) mod gunzip;
-mod listing;
+pub(crate) mod listing;
 mod noted;
 mod outstanding;
-mod plan;
+pub(crate) mod plan;
 mod progress;
 mod read;
 mod read_end;
@@ -59,8 +60,10 @@ pub use budget::Budget;
 pub use discover::Memory;
 pub use report::{PassReport, Rejections};
 
+use balance::HandedOver;
 use filter::BlobFilter;
 use gone::{Loss, say_gone};
+use noted::{Held, HeldFor};
 use outstanding::Outstanding;
 use progress::Progress;
 use sight::SourceObserver;
@@ -113,6 +116,8 @@ pub struct Lane {
     pub metrics: LaneMetrics,
     /// Whether the state can be stored, and the quarantine has room.
     pub store_health: Component,
+    /// Whether all that was read is accounted for. Once it is not, it stays so until the process ends.
+    pub ledger_health: Component,
     /// Who watches over the source.
     pub observer: Arc<dyn SourceObserver>,
 }
@@ -161,6 +166,7 @@ struct Pass {
     stopping: Stopping,
     progress: Progress,
     outstanding: Outstanding,
+    handed_over: HandedOver,
     /// Whether nothing may be sent, because what is acknowledged cannot be stored.
     sending_paused: watch::Sender<bool>,
 }
@@ -248,13 +254,16 @@ pub async fn run_pass(lane: &Arc<Lane>, memory: &mut Memory, stopping: &Stopping
         never = watch.go_on(&pass.progress) => match never {},
     };
     watch.end(memory, &pass.progress);
-    for (name, length) in pass.outstanding.given_up() {
+    for (name, etag, length) in pass.outstanding.given_up() {
         memory.lengths.insert(&name, length);
+        if committed.unbalanced.contains(&name) {
+            memory.held.insert(&name, Held { etag, reason: HeldFor::Ledger });
+        }
     }
     committed.quarantine_full |= was_full;
     memory.quarantine_full = committed.quarantine_full;
     for (name, etag) in &collected.held {
-        memory.held.insert(name, etag.clone());
+        memory.held.insert(name, Held { etag: etag.clone(), reason: HeldFor::Damage });
     }
     for (name, read_bytes, unread_bytes) in &collected.gone {
         let loss = Loss { read_bytes: *read_bytes, unread_bytes: *unread_bytes };

@@ -4,8 +4,26 @@ use std::collections::HashMap;
 
 use crate::{
     flowlog::path,
-    model::{BlobName, Hour},
+    model::{BlobName, ETag, Hour},
 };
+
+/// A version of a blob that is not read (on) for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    /// The version.
+    pub(super) etag: ETag,
+    /// Why.
+    pub(super) reason: HeldFor,
+}
+
+/// Why a version of a blob is not read (on).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldFor {
+    /// It is damaged. Once its hour's time to be sealed has come, it is read again, and the damage enters the quarantine.
+    Damage,
+    /// Not all that was read of it is accounted for. Reading it again would only send it again.
+    Ledger,
+}
 
 /// Notes of blobs.
 #[derive(Debug)]

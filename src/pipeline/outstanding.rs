@@ -66,11 +66,12 @@ impl Outstanding {
         self.with(|blobs| blobs.under_way.keys().cloned().collect())
     }
 
-    /// The blobs that were given up, with their lengths in bytes.
-    pub(super) fn given_up(&self) -> Vec<(BlobName, u64)> {
-        let name_and_length =
-            |(blob, version): (&HourlyBlob, &Version)| (blob.name().clone(), version.length);
-        self.with(|blobs| blobs.given_up.iter().map(name_and_length).collect())
+    /// The blobs that were given up, with the versions that were taken and their lengths in bytes.
+    pub(super) fn given_up(&self) -> Vec<(BlobName, ETag, u64)> {
+        let shown = |(blob, version): (&HourlyBlob, &Version)| {
+            (blob.name().clone(), version.etag.clone(), version.length)
+        };
+        self.with(|blobs| blobs.given_up.iter().map(shown).collect())
     }
 
     /// The blob is stored to its end, or there is nothing to read in it.
@@ -137,7 +138,7 @@ mod tests {
         assert!(outstanding.empty().now_or_never().is_some());
         assert_eq!(outstanding.under_way(), []);
         assert_eq!([take(1, "b"), take(2, "b")], [Taken::Now, Taken::GivenUp]);
-        assert_eq!(outstanding.given_up(), [(name(2), 7)]);
+        assert_eq!(outstanding.given_up(), [(name(2), ETag::new("a"), 7)]);
         assert_eq!(outstanding.under_way(), [blob(1)]);
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Stretch {
 
 /// The hours that flow logs can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Accepted {
+pub(crate) struct Accepted {
     /// First hour.
     pub(super) from: Hour,
     /// The hour after the last one.
@@ -59,7 +59,7 @@ const BEFORE_FLOW_LOGS: Hour = Hour::from_number(403_224);
 const CLOCKS_APART: TimeDelta = TimeDelta::days(1);
 
 /// The hours that a name may have at `now`.
-pub(super) fn accepted(now: DateTime<Utc>) -> Accepted {
+pub(crate) fn accepted(now: DateTime<Utc>) -> Accepted {
     let latest = now.checked_add_signed(CLOCKS_APART).unwrap_or(now);
     Accepted { from: BEFORE_FLOW_LOGS, before: Hour::containing(latest).next() }
 }
@@ -68,6 +68,13 @@ pub(super) fn accepted(now: DateTime<Utc>) -> Accepted {
 pub(super) fn first_open_hour(now: DateTime<Utc>, seal_after: Duration) -> Hour {
     let seal_after = TimeDelta::from_std(seal_after).unwrap_or(TimeDelta::MAX);
     Hour::containing(now.checked_sub_signed(seal_after).unwrap_or(DateTime::<Utc>::MIN_UTC))
+}
+
+/// The oldest hour at `now` that is looked at again though it is sealed. An hour is as old as its end: the one that contains
+/// the moment ends after it.
+pub(crate) fn first_young_hour(now: DateTime<Utc>, revisit: Duration) -> Hour {
+    let revisit = TimeDelta::from_std(revisit).unwrap_or(TimeDelta::MAX);
+    Hour::containing(now.checked_sub_signed(revisit).unwrap_or(DateTime::<Utc>::MIN_UTC))
 }
 
 /// Plans one root's poll.

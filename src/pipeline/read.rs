@@ -408,14 +408,15 @@ impl Reader {
         let pending = std::mem::replace(&mut self.pending, Pending::at(to.clone()));
         let from = std::mem::replace(&mut self.chain, to.clone());
         let started_over = pending.started_over;
-        let unchanged =
-            pending.events.is_empty() && pending.rejected.is_empty() && from == to && !started_over;
+        let is_empty = pending.events.is_empty() && pending.rejected.is_empty() && pending.tuples == 0;
+        let unchanged = is_empty && from == to && !started_over;
         if unchanged && !last {
             return Ok(());
         }
         let blob = self.work.blob.clone();
-        let Pending { events, rejected, .. } = pending;
-        let run = Run { blob, events, from, to, rejected, started_over, last };
+        let Pending { events, rejected, records, tuples, .. } = pending;
+        self.pass.handed_over.add(&blob, records, tuples);
+        let run = Run { blob, events, from, to, rejected, records, tuples, started_over, last };
         self.runs.send(Handed::Run(Box::new(run), share)).await.map_err(|_| ReadOutcome::Stopped)
     }
 

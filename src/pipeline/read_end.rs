@@ -66,6 +66,10 @@ pub(super) struct Pending {
     pub(super) rejected: Vec<Rejected>,
     /// What `rejected` takes in memory.
     pub(super) rejected_bytes: usize,
+    /// Records read to their end for it.
+    pub(super) records: u64,
+    /// Flow tuples read for it, whatever became of them.
+    pub(super) tuples: u64,
     /// The position once all of it is acknowledged.
     pub(super) to: Option<Position>,
     /// Whether reading began anew with it.
@@ -78,6 +82,8 @@ impl Pending {
             events: EncodedEvents::default(),
             rejected: Vec::new(),
             rejected_bytes: 0,
+            records: 0,
+            tuples: 0,
             to: position,
             started_over: false,
         }

@@ -26,8 +26,10 @@ pub struct PassReport {
     pub quarantined: u64,
     /// The same by reason, each with the first entry.
     pub rejections: BTreeMap<Reason, Rejections>,
-    /// Blobs that are held because of damage.
+    /// Blobs that are held because of damage, or because what was read of them is not all accounted for.
     pub held: u64,
+    /// Of these, blobs found in this pass whose ledger does not balance.
+    pub unbalanced: u64,
     /// Blobs that were gone before they were read to their end, new in this pass.
     pub gone: u64,
     /// Blobs that could not be read and are tried again.
@@ -75,6 +77,8 @@ impl PassReport {
         delivered: Delivered,
         committed: Committed,
     ) -> Self {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let unbalanced = count(committed.unbalanced.len());
         let lag = |oldest| now?.signed_duration_since(oldest).to_std().ok();
         Self {
             blobs_listed: found.blobs_listed,
@@ -85,7 +89,8 @@ impl PassReport {
             events: committed.events,
             quarantined: committed.quarantined,
             rejections: committed.rejections,
-            held: found.held.saturating_add(u64::try_from(collected.held.len()).unwrap_or(u64::MAX)),
+            held: found.held.saturating_add(count(collected.held.len())).saturating_add(unbalanced),
+            unbalanced,
             gone: found.gone,
             failed: collected.failed,
             unread: collected.unread,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, Timelike as _, Utc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -162,10 +162,7 @@ fn is_prune_due(root: &str, elapsed: Option<Duration>, now: DateTime<Utc>) -> bo
 
 /// The oldest hour that is young enough, and not before the first hour of all.
 pub(super) fn first_revisited(lane: &Lane, now: DateTime<Utc>) -> Hour {
-    let revisit = TimeDelta::from_std(lane.rules.revisit).unwrap_or(TimeDelta::MAX);
-    // An hour is as old as its end: the one that contains the moment ends after it.
-    let youngest_moment = now.checked_sub_signed(revisit).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let first = Hour::containing(youngest_moment);
+    let first = plan::first_young_hour(now, lane.rules.revisit);
     match lane.first_hour {
         FirstHour::Beginning => first,
         FirstHour::At(hour) => first.max(hour),
@@ -201,6 +198,8 @@ fn next_sealed(frontier: &Frontier, first: Hour, before: Hour, last: Option<Hour
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use chrono::TimeDelta;
 
     use super::*;
 

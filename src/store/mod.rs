@@ -8,7 +8,7 @@ pub mod sqlite;
 use std::fmt;
 
 use crate::{
-    checkpoint::{Frontier, Position, TailState},
+    checkpoint::{Frontier, Position, TailState, Tally},
     model::{Hour, HourlyBlob, Rejected, Scope},
 };
 
@@ -169,11 +169,23 @@ pub struct PositionChange {
     pub from: Option<Position>,
     /// What is stored from now on.
     pub to: Position,
+    /// What the position passes with the change; see [`Self::ledger`].
+    pub tally: Tally,
     /// Whether the blob was rewritten between: what lay behind `from` was not read, and is in no blob any more.
     pub started_over: bool,
 }
 
 impl PositionChange {
+    /// What the ledger says of all that lies before the new position, where it said `before` of the old one. `None`: a
+    /// part of it was read by a version that did not count.
+    #[must_use]
+    pub fn ledger(&self, before: Option<Tally>) -> Option<Tally> {
+        if self.started_over || self.from.is_none() {
+            return Some(self.tally);
+        }
+        before.map(|before| before.plus(self.tally))
+    }
+
     /// Where a rest of the blob begins that has been read by now: rows of it that are kept whole, from here on, are of
     /// the past. `None` where there was no rest, or it is not read yet.
     #[must_use]

@@ -104,6 +104,7 @@ impl Metrics {
                 events_delivered: counter(&table::EVENTS_DELIVERED),
                 commits: counter(&table::COMMITS),
                 hours_sealed: counter(&table::HOURS_SEALED),
+                ledger_mismatches: counter(&table::LEDGER_MISMATCHES),
                 positions_pruned: counter(&table::POSITIONS_PRUNED),
                 quarantined: self.counters(&table::QUARANTINED, &labels, Reason::ALL.map(Reason::as_str)),
                 polls: self.counters(&table::POLLS, &labels, Poll::ALL.map(Poll::as_str)),
@@ -301,6 +302,7 @@ pub struct ProgressMetrics {
     pub events_delivered: Counter,
     pub commits: Counter,
     pub hours_sealed: Counter,
+    pub ledger_mismatches: Counter,
     pub positions_pruned: Counter,
     quarantined: Counters,
     polls: Counters,
@@ -465,9 +467,10 @@ mod table {
         QUARANTINED = Counter "flowlogd_quarantined_total" &["source", "intake", "reason"], "Entries new in the quarantine";
         COMMITS = Counter "flowlogd_commits_total" LANE, "Commits that moved positions";
         HOURS_SEALED = Counter "flowlogd_hours_sealed_total" LANE, "Hours of a root that are complete and delivered";
+        LEDGER_MISMATCHES = Counter "flowlogd_ledger_mismatches_total" LANE, "Blobs whose position waits because what was read is not all accounted for";
         POSITIONS_PRUNED = Counter "flowlogd_positions_pruned_total" LANE, "Positions dropped because their blobs are gone";
         POLLS = Counter "flowlogd_polls_total" &["source", "intake", "outcome"], "Polls ended; a complete one delivered all that was new";
-        BLOBS_HELD = Gauge "flowlogd_blobs_held" LANE, "Blobs that wait at damaged bytes";
+        BLOBS_HELD = Gauge "flowlogd_blobs_held" LANE, "Blobs that wait at damaged bytes or for a ledger that does not balance";
         BACKLOG_BYTES = Gauge "flowlogd_backlog_bytes" LANE, "Bytes listed and not read yet";
         BACKLOG_BLOBS = Gauge "flowlogd_backlog_blobs" LANE, "Blobs listed and not read to their end yet";
         LAG = Gauge "flowlogd_lag_seconds" LANE, "Time from the oldest change that the last poll delivered to its delivery";

@@ -75,18 +75,18 @@ fn positions_are_shown_beside_the_owner() {
         &["show", "macAddress=B", "--json"],
         0,
         &expect_test::expect![[r#"
-        {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=B/PT1H.json","hour":"2026-11-24T05Z","offset":500,"context":"7a0b2635db2e7bb6","state":"reading","etag":null,"length":null}
-    "#]],
+            {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=B/PT1H.json","hour":"2026-11-24T05Z","offset":500,"context":"7a0b2635db2e7bb6","state":"reading","etag":null,"length":null,"ledger":{"records":3,"tuples":30,"delivered":27,"quarantined":3,"pieces":1}}
+        "#]],
     );
     check(
         directory.path(),
         &["export"],
         0,
         &expect_test::expect![[r#"
-        {"account":"acct","container":"logs","intake":"second","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=A/PT1H.json","hour":"2026-11-24T05Z","offset":10,"context":"e6ad1be9a8972875","state":"reading","etag":null,"length":null}
-        {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=A/PT1H.json","hour":"2026-11-24T05Z","offset":1000,"context":"8b128e30f237258d","state":"complete","etag":"0x8DE2B1C0FFEE000","length":1002}
-        {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=B/PT1H.json","hour":"2026-11-24T05Z","offset":500,"context":"7a0b2635db2e7bb6","state":"reading","etag":null,"length":null}
-    "#]],
+            {"account":"acct","container":"logs","intake":"second","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=A/PT1H.json","hour":"2026-11-24T05Z","offset":10,"context":"e6ad1be9a8972875","state":"reading","etag":null,"length":null,"ledger":{"records":0,"tuples":0,"delivered":0,"quarantined":0,"pieces":0}}
+            {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=A/PT1H.json","hour":"2026-11-24T05Z","offset":1000,"context":"8b128e30f237258d","state":"complete","etag":"0x8DE2B1C0FFEE000","length":1002,"ledger":{"records":7,"tuples":70,"delivered":63,"quarantined":7,"pieces":3}}
+            {"account":"acct","container":"logs","intake":"sekoia","blob":"flowLogResourceID=/A_B/C/y=2026/m=11/d=24/h=05/m=00/macAddress=B/PT1H.json","hour":"2026-11-24T05Z","offset":500,"context":"7a0b2635db2e7bb6","state":"reading","etag":null,"length":null,"ledger":{"records":3,"tuples":30,"delivered":27,"quarantined":3,"pieces":1}}
+        "#]],
     );
     check(directory.path(), &["show", "nothing like it"], 0, &expect_test::expect![[r#""#]]);
 }

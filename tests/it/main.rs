@@ -38,6 +38,7 @@ mod intake_splunk;
 mod log_hygiene;
 mod proxies;
 
+mod audit;
 mod check_config_cli;
 mod checkpoints_cli;
 mod convert_cli;

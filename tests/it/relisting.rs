@@ -248,6 +248,7 @@ async fn pass() -> (usize, usize) {
         },
         metrics: metrics.lane("test", "test"),
         store_health: Health::default().component("store"),
+        ledger_health: Health::default().component("ledger"),
         observer: Arc::new(Nobody),
     });
     let report = run_pass(&lane, &mut Memory::default(), &Stopping::default()).await;

@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use flowlogd::{
-    checkpoint::{ContextHash, Position, SeenThrough, TailState},
+    checkpoint::{ContextHash, Position, SeenThrough, TailState, Tally},
     model::{BlobName, ETag, Hour, HourlyBlob, Origin, Reason, Rejected, Scope, Span},
     store::{
         Commit, FirstHour, PositionChange, QuarantineUsage, StateStore, StoreError,
@@ -43,7 +43,7 @@ fn commit_of(positions: Vec<PositionChange>) -> Commit {
 }
 
 fn new(blob: HourlyBlob, to: Position) -> PositionChange {
-    PositionChange { blob, from: None, to, started_over: false }
+    PositionChange { blob, from: None, to, tally: Tally::default(), started_over: false }
 }
 
 /// *Scenario*: the positions of ten thousand blobs, committed hour by hour as they come.

@@ -273,7 +273,9 @@ fn batches(script: &Script, stored: &Stored, random: &mut fastrand::Rng) -> Vec<
         }
         let (to, last) = (position(*done), events.is_empty());
         let blob = blob(*number);
-        let run = Run { blob, events: encoded, from, to, rejected: Vec::new(), started_over: false, last };
+        let (records, tuples) = (0, u64::try_from(encoded.len()).unwrap());
+        let (rejected, started_over) = (Vec::new(), false);
+        let run = Run { blob, events: encoded, from, to, rejected, records, tuples, started_over, last };
         batches.extend(batcher.push(run, std::time::Instant::now()));
         if last {
             left.remove(turn);

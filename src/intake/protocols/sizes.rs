@@ -57,6 +57,8 @@ fn run(framing: &dyn Framing, blob: u8, texts: &[String]) -> Run {
         from: None,
         to: None,
         rejected: Vec::new(),
+        records: 0,
+        tuples: 0,
         started_over: false,
         last: false,
     }

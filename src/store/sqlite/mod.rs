@@ -131,6 +131,7 @@ impl SqliteStore {
         }
         let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let file = path.display().to_string();
+        schema::read_as_newest(&connection, &file)?;
         Self { check: Check::Due, connection, file, usage: None, _lock: None }.with_names_verified()
     }
 
@@ -207,7 +208,8 @@ impl StateStore for SqliteStore {
     ) -> Result<Vec<(HourlyBlob, Position)>, StoreError> {
         let read = || {
             let Some(ids) = names::find_scope(&self.connection, scope)? else { return Ok(Vec::new()) };
-            positions::of_hour(&self.connection, scope, ids, root, hour)
+            let stored = positions::of_hour(&self.connection, scope, ids, root, hour)?;
+            Ok(stored.into_iter().map(|(blob, (position, _ledger))| (blob, position)).collect())
         };
         read().map_err(|error| self.error("read the positions", error))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
     frontiers,
@@ -10,13 +10,17 @@ use super::{
     rows::{RowError, RowSum, unsigned},
 };
 use crate::{
-    checkpoint::{ContextHash, Position, SeenThrough, TailState},
+    checkpoint::{ContextHash, Position, SeenThrough, TailState, Tally},
     model::{ETag, Hour, HourlyBlob, Scope},
     store::{PositionChange, Pruned},
 };
 
 /// The columns after the key, as every query of this table selects them.
-pub(super) const COLUMNS: &str = "offset, context, etag, length, tail, crc";
+pub(super) const COLUMNS: &str =
+    "offset, context, etag, length, tail, crc, records, tuples, delivered, quarantined, pieces";
+
+/// What a row says: a position, and what the ledger has of all that lies before it; `None` where that was not counted.
+pub(super) type Stored = (Position, Option<Tally>);
 
 /// A position as it is stored.
 #[derive(Debug, PartialEq)]
@@ -26,10 +30,41 @@ struct Columns {
     etag: Option<String>,
     length: Option<i64>,
     tail: Option<i64>,
+    ledger: Ledger,
+}
+
+/// Records, tuples, delivered, quarantined and pieces: all or none.
+type Ledger = [Option<i64>; 5];
+
+fn ledger_columns(tally: Option<Tally>) -> Result<Ledger, RowError> {
+    let Some(Tally { records, tuples, delivered, quarantined, pieces }) = tally else { return Ok([None; 5]) };
+    let mut columns = [None; 5];
+    for (column, count) in columns.iter_mut().zip([records, tuples, delivered, quarantined, pieces]) {
+        *column = Some(i64::try_from(count)?);
+    }
+    Ok(columns)
+}
+
+/// The outer `None`: the columns contradict each other.
+fn tally_of(columns: Ledger) -> Option<Option<Tally>> {
+    let count = |column: i64| unsigned(column).ok();
+    match columns {
+        [None, None, None, None, None] => Some(None),
+        [Some(records), Some(tuples), Some(delivered), Some(quarantined), Some(pieces)] => {
+            Some(Some(Tally {
+                records: count(records)?,
+                tuples: count(tuples)?,
+                delivered: count(delivered)?,
+                quarantined: count(quarantined)?,
+                pieces: count(pieces)?,
+            }))
+        }
+        _ => None,
+    }
 }
 
 impl Columns {
-    fn of(position: &Position) -> Result<Self, RowError> {
+    fn of(position: &Position, ledger: Option<Tally>) -> Result<Self, RowError> {
         let offset = position.bytes().map(i64::try_from).transpose()?;
         let context = position.offset.map(|(_, context)| context.number().cast_signed());
         let seen = position.seen.as_ref();
@@ -43,11 +78,13 @@ impl Columns {
                 TailState::Incomplete => 1,
                 TailState::Quarantined => 2,
             }),
+            ledger: ledger_columns(ledger)?,
         })
     }
 
     /// `None` where the columns contradict each other.
-    fn position(self) -> Option<Position> {
+    fn stored(self) -> Option<Stored> {
+        let ledger = tally_of(self.ledger)?;
         let offset = match (self.offset, self.context) {
             (None, None) => None,
             (Some(offset), Some(context)) => {
@@ -69,11 +106,11 @@ impl Columns {
             }),
             (_, _, _) => return None,
         };
-        Some(Position { offset, seen })
+        Some((Position { offset, seen }, ledger))
     }
 
     fn sum(&self, scope: &Scope, root: &str, hour: i64, leaf: &str) -> i64 {
-        RowSum::of("position")
+        let sum = RowSum::of("position")
             .scope(scope)
             .text(root)
             .number(hour)
@@ -82,8 +119,9 @@ impl Columns {
             .optional_number(self.context)
             .optional_text(self.etag.as_deref())
             .optional_number(self.length)
-            .optional_number(self.tail)
-            .finish()
+            .optional_number(self.tail);
+        // Without a ledger: the sum as it was before there were ledgers.
+        self.ledger.iter().flatten().fold(sum, |sum, count| sum.number(*count)).finish()
     }
 }
 
@@ -95,7 +133,7 @@ pub(super) fn checked(
     root: &str,
     hour: i64,
     leaf: &str,
-) -> Result<(HourlyBlob, Position), RowError> {
+) -> Result<(HourlyBlob, Stored), RowError> {
     let blob = blob_of(root, Hour::from_number(hour), leaf)?;
     let damaged =
         || RowError::row(format!("the position of intake {} in blob {}", scope.intake, blob.name()));
@@ -106,14 +144,21 @@ pub(super) fn checked(
             etag: row.get(first.saturating_add(2))?,
             length: row.get(first.saturating_add(3))?,
             tail: row.get(first.saturating_add(4))?,
+            ledger: [
+                row.get(first.saturating_add(6))?,
+                row.get(first.saturating_add(7))?,
+                row.get(first.saturating_add(8))?,
+                row.get(first.saturating_add(9))?,
+                row.get(first.saturating_add(10))?,
+            ],
         })
     };
     let columns = columns().map_err(|_error| damaged())?;
     if row.get::<_, i64>(first.saturating_add(5))? != columns.sum(scope, root, hour, leaf) {
         return Err(damaged());
     }
-    let position = columns.position().ok_or_else(damaged)?;
-    Ok((blob, position))
+    let stored = columns.stored().ok_or_else(damaged)?;
+    Ok((blob, stored))
 }
 
 pub(super) fn of_hour(
@@ -122,7 +167,7 @@ pub(super) fn of_hour(
     ids: ScopeIds,
     root: &str,
     hour: Hour,
-) -> Result<Vec<(HourlyBlob, Position)>, RowError> {
+) -> Result<Vec<(HourlyBlob, Stored)>, RowError> {
     let Some(root_id) = find_root(connection, ids.source, root)? else { return Ok(Vec::new()) };
     let sql = format!(
         "SELECT leaf, {COLUMNS} FROM position WHERE intake = ?1 AND root = ?2 AND hour = ?3 ORDER BY leaf"
@@ -151,10 +196,11 @@ pub(super) fn change(
     let stored = connection
         .prepare_cached(&sql)?
         .query_row((ids.intake, root, hour, leaf), |row| {
-            Ok(checked(row, 0, scope, blob.root(), hour, leaf).map(|(_, position)| position))
+            Ok(checked(row, 0, scope, blob.root(), hour, leaf).map(|(_, stored)| stored))
         })
         .optional()?
         .transpose()?;
+    let (stored, ledger) = stored.unzip();
     if stored != change.from {
         let spelled = |position: &Option<Position>| {
             position.as_ref().map_or_else(|| String::from("none"), Position::to_string)
@@ -165,32 +211,40 @@ pub(super) fn change(
             from: spelled(&change.from),
         });
     }
-    let columns = Columns::of(&change.to)?;
+    let columns = Columns::of(&change.to, change.ledger(ledger.flatten()))?;
     let sum = columns.sum(scope, blob.root(), hour, leaf);
+    let [records, tuples, delivered, quarantined, pieces] = columns.ledger;
     connection
         .prepare_cached(
-            "INSERT INTO position (intake, root, hour, leaf, offset, context, etag, length, tail, crc) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+            "INSERT INTO position (intake, root, hour, leaf, offset, context, etag, length, tail, crc, records, tuples, \
+             delivered, quarantined, pieces) VALUES (:intake, :root, :hour, :leaf, :offset, :context, :etag, :length, \
+             :tail, :crc, :records, :tuples, :delivered, :quarantined, :pieces) \
              ON CONFLICT (intake, root, hour, leaf) DO UPDATE SET offset = excluded.offset, \
              context = excluded.context, etag = excluded.etag, length = excluded.length, tail = excluded.tail, \
-             crc = excluded.crc",
+             crc = excluded.crc, records = excluded.records, tuples = excluded.tuples, \
+             delivered = excluded.delivered, quarantined = excluded.quarantined, pieces = excluded.pieces",
         )?
-        .execute((
-            ids.intake,
-            root,
-            hour,
-            leaf,
-            columns.offset,
-            columns.context,
-            &columns.etag,
-            columns.length,
-            columns.tail,
-            sum,
-        ))?;
+        .execute(named_params! {
+            ":intake": ids.intake,
+            ":root": root,
+            ":hour": hour,
+            ":leaf": leaf,
+            ":offset": columns.offset,
+            ":context": columns.context,
+            ":etag": &columns.etag,
+            ":length": columns.length,
+            ":tail": columns.tail,
+            ":crc": sum,
+            ":records": records,
+            ":tuples": tuples,
+            ":delivered": delivered,
+            ":quarantined": quarantined,
+            ":pieces": pieces,
+        })?;
     Ok(())
 }
 
-/// Deletes the positions of a day's sealed hours that `present` lacks.
+/// See [`crate::store::StateStore::stored_day`].
 pub(super) fn stored_day(
     connection: &Connection,
     ids: ScopeIds,
@@ -221,7 +275,7 @@ pub(super) fn prune(
     let present: HashSet<&HourlyBlob> = present.iter().collect();
     let hours = day.hours_of_day().filter(|hour| frontier.is_sealed(*hour));
     for hour in hours {
-        for (blob, position) in of_hour(connection, scope, ids, root, hour)? {
+        for (blob, (position, _ledger)) in of_hour(connection, scope, ids, root, hour)? {
             if present.contains(&blob) {
                 continue;
             }

@@ -6,15 +6,15 @@ use rusqlite::{Connection, named_params};
 
 use super::{
     SqliteStore, frontiers,
-    names::ScopeIds,
+    names::{self, ScopeIds},
     positions::{self, COLUMNS},
     quarantine::QuarantineEntry,
     quarantine_query::QuarantineFilter,
     rows::{RowError, unsigned},
 };
 use crate::{
-    checkpoint::{Frontier, Position},
-    model::{HourlyBlob, Origin, Scope},
+    checkpoint::{Frontier, Position, Tally},
+    model::{Hour, HourlyBlob, Origin, Scope},
     store::{FirstHour, StoreError},
 };
 
@@ -46,6 +46,8 @@ pub struct StoredPosition {
     pub blob: HourlyBlob,
     /// The position.
     pub position: Position,
+    /// What was counted of all that lies before it; `None` where a part was read by a version that did not count.
+    pub ledger: Option<Tally>,
 }
 
 impl SqliteStore {
@@ -110,17 +112,51 @@ impl SqliteStore {
                     intake: row.get(2)?,
                 };
                 let (root, leaf): (String, String) = (row.get(3)?, row.get(5)?);
-                let (blob, position) = positions::checked(row, 6, &scope, &root, row.get(4)?, &leaf)?;
+                let (blob, (position, ledger)) =
+                    positions::checked(row, 6, &scope, &root, row.get(4)?, &leaf)?;
                 if !blob.name().as_str().contains(text) {
                     continue;
                 }
-                if let Err(error) = each(StoredPosition { scope, blob, position }) {
+                if let Err(error) = each(StoredPosition { scope, blob, position, ledger }) {
                     return Ok(Err(error));
                 }
             }
             Ok(Ok(()))
         };
         walk().map_err(|error| self.error("read the positions", error))
+    }
+
+    /// The first hour of a scope; `None` where it was not decided yet.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn stored_first_hour(&self, scope: &Scope) -> Result<Option<FirstHour>, StoreError> {
+        let stored = frontiers::first_hour(&self.connection, scope);
+        stored.map_err(|error| self.error("read a first hour", error))
+    }
+
+    /// The positions of one root's hour, with what was counted.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says.
+    pub fn stored_hour(
+        &self,
+        scope: &Scope,
+        root: &str,
+        hour: Hour,
+    ) -> Result<Vec<StoredPosition>, StoreError> {
+        let read = || -> Result<Vec<StoredPosition>, RowError> {
+            let Some(ids) = names::find_scope(&self.connection, scope)? else { return Ok(Vec::new()) };
+            let stored = positions::of_hour(&self.connection, scope, ids, root, hour)?;
+            let positions = stored.into_iter().map(|(blob, (position, ledger))| StoredPosition {
+                scope: scope.clone(),
+                blob,
+                position,
+                ledger,
+            });
+            Ok(positions.collect())
+        };
+        read().map_err(|error| self.error("read the positions", error))
     }
 
     /// Calls `each` with every row of the quarantine, in the order in which they were first written.

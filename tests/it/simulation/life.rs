@@ -288,8 +288,13 @@ async fn lane(
         },
         metrics: Metrics::new(SystemTime::UNIX_EPOCH).lane("source", "intake"),
         store_health: Health::default().component("store"),
+        ledger_health: Health::default().component("ledger"),
         observer: Arc::new(Nobody),
     })
+}
+
+fn is_of_the_disk(error: &StoreError) -> bool {
+    error.is_transient() || matches!(error, StoreError::Io { .. })
 }
 
 /// A pass at each poll, as the daemon does it.
@@ -303,6 +308,10 @@ async fn poll(lane: Arc<Lane>, setup: &Setup, stopping: &Stopping, world: &Share
             _ = polls.tick() => {}
         }
         let report = run_pass(&lane, &mut memory, stopping).await;
+        if report.unbalanced > 0 {
+            lock(world).violations.push("what was read is not all accounted for".to_owned());
+            stopping.reading.cancel();
+        }
         for error in report.errors {
             match error {
                 PassError::Storage(error) if error.kind == StorageErrorKind::ContainerNotFound => {
@@ -311,7 +320,7 @@ async fn poll(lane: Arc<Lane>, setup: &Setup, stopping: &Stopping, world: &Share
                 PassError::Storage(_) => {}
                 PassError::Store(_) | PassError::Chain(_) | PassError::Closed(_) | PassError::Task(_) => {
                     // A disk may fail. That what is acknowledged does not fit together is a bug.
-                    if !matches!(error, PassError::Store(StoreError::Io { .. })) {
+                    if !matches!(&error, PassError::Store(error) if is_of_the_disk(error)) {
                         lock(world).violations.push(format!("{error:?}"));
                     }
                     stopping.reading.cancel();

@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use flowlogd::{
-    checkpoint::{Position, TailState},
+    checkpoint::{Position, TailState, Tally},
     model::{Hour, HourlyBlob, Reason, Rejected},
     store::Commit,
 };
@@ -43,6 +43,8 @@ pub(super) struct Account {
     pub(super) tuples: Vec<Settled>,
     /// Offsets of pieces in the quarantine, by blob.
     pieces: HashMap<(String, u64), Reason>,
+    /// What the ledger says of each blob.
+    ledgers: HashMap<String, Option<Tally>>,
 }
 
 /// All that ports share.
@@ -241,6 +243,9 @@ impl World {
             self.quarantine(intake, blob, rejected);
         }
         for change in &commit.positions {
+            let ledgers = &mut self.accounts[intake].ledgers;
+            let before = ledgers.get(change.blob.name().as_str()).copied().flatten();
+            ledgers.insert(change.blob.name().to_string(), change.ledger(before));
             let blob = self.blobs.ever(change.blob.name().as_str()).unwrap();
             let mut generations = blob.generations.iter().rev();
             if !generations.any(|generation| self.is_settled_to(intake, &change.blob, generation, &change.to))
@@ -305,6 +310,20 @@ impl World {
         }
     }
 
+    /// What the ledger must say in the end.
+    fn ledger(&self, records: &[Record]) -> Tally {
+        let tuples = records.iter().filter_map(|record| record.tuples.as_ref()).flatten();
+        let mut ledger = Tally { records: records.len() as u64, ..Tally::default() };
+        for number in tuples {
+            ledger.tuples += 1;
+            match self.blobs.tuples.kind(*number) {
+                Kind::Good => ledger.delivered += 1,
+                Kind::Poison | Kind::Bad => ledger.quarantined += 1,
+            }
+        }
+        ledger
+    }
+
     /// What is not as it must be once everything is well again: for each intake, by blob.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -315,6 +334,16 @@ impl World {
                     if !self.is_settled(intake, name, record) {
                         missing.push(format!("intake {intake}: {name} byte {}", record.from));
                     }
+                }
+            }
+            for blob in self.blobs.existing() {
+                let expected = self.ledger(blob.records());
+                let ledger = account.ledgers.get(blob.name.as_str()).copied().flatten();
+                if ledger.map(|ledger| Tally { pieces: 0, ..ledger }) != Some(expected) {
+                    missing.push(format!(
+                        "intake {intake}: the ledger of {} is {ledger:?}, not {expected:?}",
+                        blob.name
+                    ));
                 }
             }
             for (number, settled) in account.tuples.iter().enumerate() {

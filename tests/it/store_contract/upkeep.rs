@@ -3,10 +3,32 @@
 use flowlogd::{
     checkpoint::{Frontier, TailState},
     model::{Hour, Scope},
-    store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore},
+    store::{Commit, FirstHour, PositionChange, Pruned, QuarantineUsage, StateStore},
 };
 
-use super::{ROOT, at, blob, hour, moved, nothing, rejected, scope, seen};
+use super::{Ledgers, ROOT, at, blob, hour, moved, nothing, rejected, scope, seen, tally};
+
+/// What a position passes is added to what it passed before, and replaces it where the blob was rewritten; a commit that
+/// changes nothing counts nothing.
+pub(super) fn ledgers_add_up<S: StateStore>(open: &impl Fn() -> S, ledgers: Ledgers<S>) {
+    let of = scope("ledgers");
+    let (one, two) = (blob(ROOT, hour(5), "A"), blob(ROOT, hour(5), "B"));
+    let now = || ledgers(&open(), &of, ROOT, hour(5));
+    let counting = |number, change| PositionChange { tally: tally(number), ..change };
+    let change = |positions| Commit { positions, ..nothing(&of) };
+    assert_eq!(now(), []);
+    let first = vec![counting(2, moved(&one, None, at(10))), moved(&two, None, at(20))];
+    open().commit(&change(first)).unwrap();
+    assert_eq!(now(), [Some(tally(2)), Some(tally(0))]);
+    open().commit(&change(vec![counting(6, moved(&one, Some(at(10)), at(30)))])).unwrap();
+    assert_eq!(now(), [Some(tally(8)), Some(tally(0))]);
+    let gap = vec![counting(1, moved(&two, Some(at(20)), at(21))), counting(1, moved(&one, None, at(31)))];
+    assert!(open().commit(&change(gap)).is_err());
+    assert_eq!(now(), [Some(tally(8)), Some(tally(0))]);
+    let rewritten = PositionChange { started_over: true, ..counting(4, moved(&one, Some(at(30)), at(12))) };
+    open().commit(&change(vec![rewritten])).unwrap();
+    assert_eq!(now(), [Some(tally(4)), Some(tally(0))]);
+}
 
 /// Rows are counted once, whether the count was asked for before, between or after the commits.
 pub(super) fn the_quarantine_is_counted<S: StateStore>(open: &impl Fn() -> S) {

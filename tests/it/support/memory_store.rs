@@ -7,7 +7,7 @@ use std::{
 };
 
 use flowlogd::{
-    checkpoint::{Frontier, Position},
+    checkpoint::{Frontier, Position, Tally},
     model::{Hour, HourlyBlob, Rejected, Scope},
     store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
 };
@@ -20,7 +20,7 @@ pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<Scope, ScopeState>>>);
 struct ScopeState {
     first_hour: Option<FirstHour>,
     frontiers: BTreeMap<String, Frontier>,
-    positions: BTreeMap<HourlyBlob, Position>,
+    positions: BTreeMap<HourlyBlob, (Position, Option<Tally>)>,
     quarantine: BTreeMap<(HourlyBlob, u64, Option<u32>), Rejected>,
 }
 
@@ -30,6 +30,14 @@ impl MemoryStore {
         let scopes = self.0.lock().unwrap();
         let rows = scopes.get(scope).map(|state| state.quarantine.clone()).unwrap_or_default();
         rows.into_iter().map(|((blob, _, _), rejected)| (blob, rejected)).collect()
+    }
+
+    /// What the ledger has of an hour's blobs, in the order of their names.
+    pub(crate) fn ledgers(&self, scope: &Scope, root: &str, hour: Hour) -> Vec<Option<Tally>> {
+        let scopes = self.0.lock().unwrap();
+        let positions = scopes.get(scope).map(|state| state.positions.clone()).unwrap_or_default();
+        let wanted = positions.into_iter().filter(|(blob, _)| blob.root() == root && blob.hour() == hour);
+        wanted.map(|(_, (_, ledger))| ledger).collect()
     }
 }
 
@@ -53,14 +61,14 @@ impl StateStore for MemoryStore {
         let scopes = self.0.lock().unwrap();
         let Some(state) = scopes.get(scope) else { return Ok(Vec::new()) };
         let wanted = state.positions.iter().filter(|(blob, _)| blob.hour() == hour && blob.root() == root);
-        Ok(wanted.map(|(blob, position)| (blob.clone(), position.clone())).collect())
+        Ok(wanted.map(|(blob, (position, _ledger))| (blob.clone(), position.clone())).collect())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         let mut scopes = self.0.lock().unwrap();
         let state = scopes.entry(commit.scope.clone()).or_default();
         for change in &commit.positions {
-            let stored = state.positions.get(&change.blob);
+            let stored = state.positions.get(&change.blob).map(|(position, _ledger)| position);
             if stored != change.from.as_ref() {
                 return Err(StoreError::Gap {
                     blob: change.blob.name().to_string(),
@@ -70,7 +78,8 @@ impl StateStore for MemoryStore {
             }
         }
         for change in &commit.positions {
-            state.positions.insert(change.blob.clone(), change.to.clone());
+            let ledger = state.positions.get(&change.blob).and_then(|(_position, ledger)| *ledger);
+            state.positions.insert(change.blob.clone(), (change.to.clone(), change.ledger(ledger)));
             if let Some(from) = change.read_rest() {
                 state.quarantine.retain(|(blob, offset, ordinal), _| {
                     *blob != change.blob || *offset < from || ordinal.is_some()
@@ -116,7 +125,7 @@ impl StateStore for MemoryStore {
         let mut scopes = self.0.lock().unwrap();
         let Some(state) = scopes.get_mut(scope) else { return Ok(pruned) };
         let Some(frontier) = state.frontiers.get(root) else { return Ok(pruned) };
-        state.positions.retain(|blob, position| {
+        state.positions.retain(|blob, (position, _ledger)| {
             let is_meant = blob.root() == root && blob.hour().day() == day.day();
             let stays = !is_meant || !frontier.is_sealed(blob.hour()) || present.contains(blob);
             if !stays {
