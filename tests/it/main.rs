@@ -18,6 +18,8 @@ mod storage_contract;
 mod store_contract;
 mod store_sqlite;
 
+mod power_cut;
+
 mod admin;
 mod metrics;
 mod mutations;
