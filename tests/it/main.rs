@@ -46,6 +46,7 @@ mod quarantine_cli;
 mod quarantine_replay;
 
 mod crash;
+mod crash_points;
 mod crash_scenarios;
 mod daemon_metrics;
 mod damage;

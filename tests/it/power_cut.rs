@@ -4,7 +4,7 @@
 //! `POWER_CUTS` multiplies the number of disks, `SEED` chooses others. What fails is kept, and told with its number.
 
 #[path = "../../examples/store_workload/state.rs"]
-mod state;
+pub(crate) mod state;
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ const N_DISKS: u64 = 125;
 const N_SECOND_CUTS: u64 = 5;
 
 /// A state in memory is opened without waiting for a disk.
-fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
 }

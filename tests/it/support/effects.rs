@@ -29,11 +29,28 @@ pub(crate) enum Effect {
     Said { text: String },
 }
 
+/// An effect on a file at which a program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// `before` it or `after` it.
+    pub(crate) moment: &'static str,
+    /// `open`, `write`, `truncate`, `sync`, `rename`, `unlink` or `mkdir`.
+    pub(crate) kind: &'static str,
+    /// How the path ends, or the new one.
+    pub(crate) ending: &'static str,
+}
+
 /// Lets `command` write down what it does below `directory`. Returns the file; see [`read`].
 pub(crate) fn record(command: &mut Command, directory: &Path) -> PathBuf {
     let log = directory.with_extension("effects");
     preload(command, directory).env("EFFECTS_LOG", &log);
     log
+}
+
+/// Lets `command` be killed (SIGKILL) the `number`-th time that it is at this point below `directory`.
+pub(crate) fn kill_at(command: &mut Command, directory: &Path, point: Point, number: u32) {
+    let Point { moment, kind, ending } = point;
+    preload(command, directory).env("EFFECTS_KILL", format!("{moment}:{kind}:{ending}:{number}"));
 }
 
 fn preload<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {

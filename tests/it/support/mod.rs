@@ -12,6 +12,7 @@ pub(crate) mod environment;
 pub(crate) mod examples;
 pub(crate) mod fault_proxy;
 pub(crate) mod golden;
+pub(crate) mod kill_proxy;
 pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod mutator;
