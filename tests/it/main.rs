@@ -18,6 +18,7 @@ mod storage_contract;
 mod store_contract;
 mod store_sqlite;
 
+mod bit_flips;
 mod power_cut;
 
 mod admin;

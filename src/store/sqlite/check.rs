@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::{Connection, InterruptHandle, OptionalExtension};
 
 use super::rows::{RESTORE, RowError};
 
@@ -65,11 +65,17 @@ impl std::fmt::Debug for Background {
     }
 }
 
-/// Lets SQLite check the whole file.
+/// Lets SQLite check the whole file, and that no row points nowhere: who asks for what is stored does not find such a row,
+/// so its checksum is never looked at.
 pub(super) fn quick_check(connection: &Connection) -> Result<(), RowError> {
+    let damaged = |what: String| Err(RowError::Damaged { what, way_out: RESTORE });
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" {
-        return Ok(());
+    if found != "ok" {
+        return damaged(format!("the database ({found})"));
     }
-    Err(RowError::Damaged { what: format!("the database ({found})"), way_out: RESTORE })
+    let lost = connection.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
+    match lost.optional()? {
+        Some(table) => damaged(format!("table {table} (a row points nowhere)")),
+        None => Ok(()),
+    }
 }
