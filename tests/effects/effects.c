@@ -1,10 +1,10 @@
 /* Preloaded into a real program (LD_PRELOAD): writes down, in order, every effect on the files below one directory, and
- * kills the program at a named one. See `tests/it/support/effects.rs`, which builds it and reads what it writes.
+ * strikes the program at a named one. See `tests/it/support/effects.rs`, which builds it and reads what it writes.
  *
  * EFFECTS_BELOW  the directory
  * EFFECTS_LOG    the file that the effects are appended to; what is written to standard output stands among them
- * EFFECTS_KILL   MOMENT:KIND:ENDING:N, as in before:sync:-wal:3: SIGKILL before or after the third sync of a file whose
- *                path ends so
+ * EFFECTS_STRIKE MOMENT:KIND:ENDING:N, as in before:sync:-wal:3: SIGKILL `before` or `after` the third sync of a file
+ *                whose path ends so; `failing`: that sync fails (EIO)
  *
  * An effect that the reader cannot replay is written down as such, so that nothing is left out unseen. */
 
@@ -49,8 +49,8 @@ struct file {
 static struct file files[MOST_FILES];
 static char below[PATH_MAX];
 static int log_file = -1;
-static char kill_moment[16], kill_kind[16], kill_ending[64];
-static long kill_at = 0;
+static char strike_moment[16], strike_kind[16], strike_ending[64];
+static long strike_at = 0;
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -63,7 +63,7 @@ static void give_up(const char *why) {
 __attribute__((constructor)) static void begin(void) {
     const char *directory = getenv("EFFECTS_BELOW");
     const char *log = getenv("EFFECTS_LOG");
-    const char *wanted = getenv("EFFECTS_KILL");
+    const char *wanted = getenv("EFFECTS_STRIKE");
     if (directory) snprintf(below, sizeof below, "%s", directory);
     if (log) {
         int opened = REAL(open)(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -72,8 +72,8 @@ __attribute__((constructor)) static void begin(void) {
         if (log_file < 0) give_up("the log cannot be opened");
         REAL(close)(opened);
     }
-    if (wanted && sscanf(wanted, "%15[^:]:%15[^:]:%63[^:]:%ld", kill_moment, kill_kind, kill_ending, &kill_at) != 4)
-        give_up("EFFECTS_KILL is MOMENT:KIND:ENDING:N");
+    if (wanted && sscanf(wanted, "%15[^:]:%15[^:]:%63[^:]:%ld", strike_moment, strike_kind, strike_ending, &strike_at) != 4)
+        give_up("EFFECTS_STRIKE is MOMENT:KIND:ENDING:N");
 }
 
 static int is_below(const char *path) {
@@ -96,15 +96,17 @@ static void record(enum kind kind, uint64_t file, uint64_t offset, const void *b
 
 static void unknown(const char *what) { record(UNKNOWN, 0, 0, what, strlen(what)); }
 
-/* The program ends here if this is the effect. */
+/* Whether this is the effect to strike at. */
+static int is_time(const char *moment, const char *kind, const char *path) {
+    size_t all = strlen(path), ending = strlen(strike_ending);
+    if (strike_at <= 0 || strcmp(moment, strike_moment) || strcmp(kind, strike_kind)) return 0;
+    return ending <= all && !strcmp(path + all - ending, strike_ending) && --strike_at == 0;
+}
+
 static void strike(const char *moment, const char *kind, const char *path) {
-    size_t all = strlen(path), ending = strlen(kill_ending);
-    if (kill_at <= 0 || strcmp(moment, kill_moment) || strcmp(kind, kill_kind)) return;
-    if (ending > all || strcmp(path + all - ending, kill_ending)) return;
-    if (--kill_at == 0) {
-        kill(getpid(), SIGKILL);
-        for (;;) pause();
-    }
+    if (!is_time(moment, kind, path)) return;
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
 }
 
 static void before(const char *kind, const char *path) {
@@ -225,9 +227,11 @@ TRUNCATE(ftruncate64, off64_t)
         struct file *file = watched(number);                          \
         if (!file) return REAL(name)(number);                         \
         before("sync", file->path);                                   \
-        int result = REAL(name)(number);                              \
+        int fails = is_time("failing", "sync", file->path);           \
+        int result = fails ? -1 : REAL(name)(number);                 \
         if (!result) record(SYNCED, file->number, 0, NULL, 0);        \
         after("sync", file->path, !result);                           \
+        if (fails) errno = EIO;                                       \
         return result;                                                \
     }
 

@@ -1,5 +1,5 @@
-//! SIGKILL at named points: on the way to the disk, to the storage and to an intake. `crash.rs` and `crash_scenarios.rs`
-//! kill at random moments.
+//! SIGKILL at named points: on the way to the disk, to the storage and to an intake; and a disk that fails there. `crash.rs`
+//! and `crash_scenarios.rs` kill at random moments.
 //!
 //! `KILLS` multiplies the number of kills at each point, `SEED` chooses other moments.
 
@@ -18,7 +18,7 @@ use crate::{
         environment::variable,
         kill_proxy::{self, KillProxy, Marked, Point},
         processes::Receiver,
-        world::World,
+        world::{World, last_line},
     },
 };
 
@@ -78,7 +78,7 @@ impl Growing {
     /// One pass that is killed the `number`-th time that it is at this point. Returns whether it was.
     fn is_killed(&self, point: OnDisk, number: u32) -> bool {
         let mut command = self.world.collector(&["run", "--once"]);
-        effects::kill_at(&mut command, self.world.directory.path(), point, number);
+        effects::strike(&mut command, self.world.directory.path(), point, number);
         let output = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         let status = output.status;
@@ -139,6 +139,27 @@ async fn killed_on_the_way_to_the_disk() {
             assert_eq!(n_left, 0, "{point:?}, seed {seed}: so many kills did not happen");
             growing.finish(&format!("{point:?}, seed {seed}"));
         }
+    }
+}
+
+/// *Scenario*: the sync of a commit fails, at the beginning of the write-ahead log and behind it; the next passes are well.
+/// *Guarantees*: the pass ends with 74 and says why; every tuple has arrived in the end, and what arrived twice has the same
+/// id and the same bytes.
+#[tokio::test]
+async fn a_sync_that_fails() {
+    let mut growing = Growing::new("crash-sync").await;
+    growing.grow();
+    growing.finish("before");
+    for number in [1, 2] {
+        growing.grow();
+        let mut command = growing.world.collector(&["run", "--once"]);
+        let point = OnDisk { moment: "failing", kind: "sync", ending: "-wal" };
+        effects::strike(&mut command, growing.world.directory.path(), point, number);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(74), "{number}: {stderr}");
+        assert!(last_line(&stderr).contains("I/O error"), "{number}: {stderr}");
+        growing.finish(&format!("{point:?}, {number}"));
     }
 }
 

@@ -133,7 +133,7 @@ fn said(effect: &Effect) -> Option<u64> {
 /// Opens the state as flowlogd does, lets SQLite check it, and reads all of it.
 fn open(directory: &Path) -> Result<u64, String> {
     let mut store = SqliteStore::open(&directory.join("state")).map_err(|error| error.to_string())?;
-    store.quick_check().and_then(|()| state::digest(&store)).map_err(|error| error.to_string())
+    store.check_file().and_then(|()| state::digest(&store)).map_err(|error| error.to_string())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -125,10 +125,10 @@ fn a_new_directory() {
     assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
-/// All that a file holds is looked at, once it is checked; the first hour is proposed anew.
+/// All that a file holds is looked at, once the file is checked; the first hour is proposed anew.
 fn read_all(directory: &Path) -> Result<(), StoreError> {
     let mut store = SqliteStore::open(directory)?;
-    store.quick_check()?;
+    store.check_file()?;
     let of = scope();
     store.first_hour(&of, FirstHour::At(hour(23)))?;
     store.frontiers(&of)?;

@@ -38,7 +38,7 @@ impl Background {
         let is_cancelled = Arc::clone(&cancelled);
         let interrupt = connection.get_interrupt_handle();
         let thread = std::thread::Builder::new().name(String::from("check")).spawn(move || {
-            if is_cancelled.load(Ordering::Acquire) { Ok(()) } else { quick_check(&connection) }
+            if is_cancelled.load(Ordering::Acquire) { Ok(()) } else { whole_file(&connection) }
         })?;
         Ok(Self { thread: Some(thread), cancelled, interrupt })
     }
@@ -65,11 +65,11 @@ impl std::fmt::Debug for Background {
     }
 }
 
-/// Lets SQLite check the whole file, and that no row points nowhere: who asks for what is stored does not find such a row,
-/// so its checksum is never looked at.
-pub(super) fn quick_check(connection: &Connection) -> Result<(), RowError> {
+/// Lets SQLite check the whole file: that every row is where it is looked for, and in every index, for a row that is not
+/// found has a checksum that nobody looks at. The same goes for a row that points nowhere.
+pub(super) fn whole_file(connection: &Connection) -> Result<(), RowError> {
     let damaged = |what: String| Err(RowError::Damaged { what, way_out: RESTORE });
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if found != "ok" {
         return damaged(format!("the database ({found})"));
     }

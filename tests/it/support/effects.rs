@@ -1,5 +1,5 @@
 //! What a program does to the files below a directory, in order, by a library that is preloaded into it
-//! (`tests/effects/effects.c`): to be read afterwards, or to end the program at a named effect.
+//! (`tests/effects/effects.c`): to be read afterwards, or to strike the program at a named effect.
 
 use std::{
     env, fs,
@@ -29,10 +29,10 @@ pub(crate) enum Effect {
     Said { text: String },
 }
 
-/// An effect on a file at which a program ends.
+/// An effect on a file at which a program is killed, or which fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Point {
-    /// `before` it or `after` it.
+    /// Killed (SIGKILL) `before` it or `after` it; or `failing`, for a sync.
     pub(crate) moment: &'static str,
     /// `open`, `write`, `truncate`, `sync`, `rename`, `unlink` or `mkdir`.
     pub(crate) kind: &'static str,
@@ -47,10 +47,10 @@ pub(crate) fn record(command: &mut Command, directory: &Path) -> PathBuf {
     log
 }
 
-/// Lets `command` be killed (SIGKILL) the `number`-th time that it is at this point below `directory`.
-pub(crate) fn kill_at(command: &mut Command, directory: &Path, point: Point, number: u32) {
+/// Strikes `command` the `number`-th time that it is at this point below `directory`.
+pub(crate) fn strike(command: &mut Command, directory: &Path, point: Point, number: u32) {
     let Point { moment, kind, ending } = point;
-    preload(command, directory).env("EFFECTS_KILL", format!("{moment}:{kind}:{ending}:{number}"));
+    preload(command, directory).env("EFFECTS_STRIKE", format!("{moment}:{kind}:{ending}:{number}"));
 }
 
 fn preload<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
