@@ -39,9 +39,9 @@ pub(crate) fn scratch() -> TempDir {
 /// What a program did to a state, and what there was before.
 #[derive(Debug)]
 struct Recording {
-    /// What was there before, and what is there now.
-    before: TempDir,
-    after: TempDir,
+    before: Disk,
+    /// The files that were there in the end.
+    after: BTreeMap<PathBuf, Vec<u8>>,
     effects: Vec<Effect>,
     /// What the store held at first and after each transaction.
     states: Vec<u64>,
@@ -49,23 +49,24 @@ struct Recording {
 
 impl Recording {
     /// Runs the workload on a copy of the directory `before`.
-    fn of(before: TempDir, arguments: &[&str]) -> Self {
-        let after = scratch();
-        copy(before.path(), after.path());
+    fn of(before: &Path, arguments: &[&str]) -> Self {
+        let before = Disk::of(before);
+        let worked = scratch();
+        before.cut(&mut Luck::all(), worked.path());
         let mut command = example("store_workload");
-        command.arg(after.path().join("state")).args(arguments);
-        let log = effects::record(&mut command, after.path());
+        command.arg(worked.path().join("state")).args(arguments);
+        let log = effects::record(&mut command, worked.path());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let effects = effects::read(&log, after.path());
+        let effects = effects::read(&log, worked.path());
         fs::remove_file(log).unwrap();
         let states = effects.iter().filter_map(said).collect();
-        Self { before, after, effects, states }
+        Self { before, after: files(worked.path()), effects, states }
     }
 
     /// The disk after the effect with this number, of all from 1 on.
     fn disk_after(&self, n_effects: usize, ignores_sync: fn(&str) -> bool) -> Disk {
-        let mut disk = Disk::of(self.before.path());
+        let mut disk = self.before.clone();
         disk.ignore_syncs(ignores_sync);
         self.effects[..n_effects].iter().for_each(|effect| disk.apply(effect));
         disk
@@ -136,14 +137,10 @@ fn open(directory: &Path) -> Result<u64, String> {
     store.check_file().and_then(|()| state::digest(&store)).map_err(|error| error.to_string())
 }
 
-fn copy(from: &Path, to: &Path) {
-    Disk::of(from).cut(&mut Luck::all(), to);
-}
-
 /// The first start, then some hundred transactions; the write-ahead log begins anew within, and at each of the starts.
 fn from_nothing() -> &'static Recording {
     static RECORDING: OnceLock<Recording> = OnceLock::new();
-    RECORDING.get_or_init(|| Recording::of(scratch(), &["--changes", "220", "--reopen-after", "150"]))
+    RECORDING.get_or_init(|| Recording::of(scratch().path(), &["--changes", "220", "--reopen-after", "150"]))
 }
 
 /// The files of each version that was ever shipped, each with the start of a program that knows newer ones.
@@ -157,7 +154,7 @@ fn from_older_versions() -> &'static [Recording] {
             let before = scratch();
             fs::create_dir(before.path().join("state")).unwrap();
             fs::copy(file, before.path().join("state/state.sqlite3")).unwrap();
-            Recording::of(before, &["--changes", "5"])
+            Recording::of(before.path(), &["--changes", "5"])
         });
         recordings.collect()
     })
@@ -211,7 +208,7 @@ fn all_is_sound(recording: &Recording, n_disks: u64) {
             }
             let left = scratch();
             disk.cut(&mut Luck::of(number), left.path());
-            let again = Recording::of(left, &["--changes", "1", "--seed", &number.to_string()]);
+            let again = Recording::of(left.path(), &["--changes", "1", "--seed", &number.to_string()]);
             assert_eq!(recording.judge(cut, again.states[0]), Outcome::Sound);
             let mut random = Rng::with_seed(number);
             for _cut in 0..N_SECOND_CUTS {
@@ -264,7 +261,7 @@ fn everything_is_written_down() {
     for recording in from_older_versions().iter().chain([from_nothing()]) {
         let replayed = scratch();
         recording.disk_after(recording.effects.len(), |_| false).cut(&mut Luck::all(), replayed.path());
-        assert_eq!(files(replayed.path()), files(recording.after.path()));
+        assert_eq!(files(replayed.path()), recording.after);
         assert_eq!(recording.judge(recording.effects.len(), open(replayed.path()).unwrap()), Outcome::Sound);
     }
 }

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use super::effects::Effect;
 
 /// In the order of the effects.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Disk {
     nodes: Vec<Node>,
     /// By the number of the inode, which a later file may have again.
@@ -27,19 +27,19 @@ pub(crate) struct Disk {
     paths: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     File { durable: Vec<u8>, pending: Vec<Change> },
     Directory { durable: BTreeMap<String, usize>, pending: Vec<Naming> },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     Length(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Naming {
     Put(String, usize),
     Remove(String),
