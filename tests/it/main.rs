@@ -19,6 +19,9 @@ mod storage_contract;
 mod store_contract;
 mod store_sqlite;
 
+mod bit_flips;
+mod power_cut;
+
 mod admin;
 mod metrics;
 mod mutations;
@@ -46,6 +49,7 @@ mod quarantine_cli;
 mod quarantine_replay;
 
 mod crash;
+mod crash_points;
 mod crash_scenarios;
 mod daemon_metrics;
 mod damage;

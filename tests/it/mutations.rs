@@ -32,13 +32,9 @@ use url::Url;
 
 use crate::support::{
     convert::{convert, convert_whole},
+    environment::variable,
     mutator::Mutator,
 };
-
-/// The number of a variable, or what there is without it.
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 /// Tries so many changed inputs, and the corpus itself.
 fn try_all(corpus: &[Vec<u8>], n_inputs: u64, mut target: impl FnMut(&[u8], &mut Mutator<'_>)) {

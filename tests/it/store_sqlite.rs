@@ -125,9 +125,10 @@ fn a_new_directory() {
     assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
-/// All that a file holds is looked at; the first hour is proposed anew.
+/// All that a file holds is looked at, once the file is checked; the first hour is proposed anew.
 fn read_all(directory: &Path) -> Result<(), StoreError> {
     let mut store = SqliteStore::open(directory)?;
+    store.check_file()?;
     let of = scope();
     store.first_hour(&of, FirstHour::At(hour(23)))?;
     store.frontiers(&of)?;
@@ -138,7 +139,7 @@ fn read_all(directory: &Path) -> Result<(), StoreError> {
 }
 
 /// *Scenario*: one value in the key of a row, or which makes a row look like one that was never written, is another one
-/// than was written; of first hours also one that points nowhere.
+/// than was written, also one that points nowhere.
 /// *Guarantees*: it is damage when the table is read, never "nothing stored": a first hour decided anew would skip
 /// what lies before it.
 #[test]
@@ -149,12 +150,16 @@ fn a_damaged_key_is_found() {
         "UPDATE first_hour SET hour = NULL",
         "UPDATE first_hour SET hour = hour + 1 WHERE hour IS NOT NULL",
         "UPDATE frontier SET intake = 3 - intake",
+        "UPDATE frontier SET intake = intake + 16",
         "UPDATE position SET intake = 3 - intake WHERE offset = 500",
+        "UPDATE position SET intake = -126 WHERE offset = 500",
+        "UPDATE position SET root = root + 16",
         "UPDATE position SET hour = hour + 8",
         "UPDATE position SET etag = NULL, length = NULL, tail = NULL",
         "UPDATE position SET offset = NULL, context = NULL",
         "UPDATE position SET crc = crc + 1",
         "UPDATE quarantine SET intake = 3 - intake",
+        "UPDATE quarantine SET root = root + 16",
         "UPDATE quarantine SET hour = hour + 1",
         "UPDATE quarantine SET ordinal = NULL WHERE ordinal IS NOT NULL",
         "UPDATE quarantine SET compressed = 1 - compressed",

@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::{Connection, InterruptHandle, OptionalExtension};
 
 use super::rows::{RESTORE, RowError};
 
@@ -38,7 +38,7 @@ impl Background {
         let is_cancelled = Arc::clone(&cancelled);
         let interrupt = connection.get_interrupt_handle();
         let thread = std::thread::Builder::new().name(String::from("check")).spawn(move || {
-            if is_cancelled.load(Ordering::Acquire) { Ok(()) } else { quick_check(&connection) }
+            if is_cancelled.load(Ordering::Acquire) { Ok(()) } else { whole_file(&connection) }
         })?;
         Ok(Self { thread: Some(thread), cancelled, interrupt })
     }
@@ -65,11 +65,17 @@ impl std::fmt::Debug for Background {
     }
 }
 
-/// Lets SQLite check the whole file.
-pub(super) fn quick_check(connection: &Connection) -> Result<(), RowError> {
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" {
-        return Ok(());
+/// Lets SQLite check the whole file: that every row is where it is looked for, and in every index, for a row that is not
+/// found has a checksum that nobody looks at. The same goes for a row that points nowhere.
+pub(super) fn whole_file(connection: &Connection) -> Result<(), RowError> {
+    let damaged = |what: String| Err(RowError::Damaged { what, way_out: RESTORE });
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return damaged(format!("the database ({found})"));
     }
-    Err(RowError::Damaged { what: format!("the database ({found})"), way_out: RESTORE })
+    let lost = connection.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
+    match lost.optional()? {
+        Some(table) => damaged(format!("table {table} (a row points nowhere)")),
+        None => Ok(()),
+    }
 }

@@ -140,13 +140,13 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] with what SQLite found; else as [`StoreError`] says. The next call checks again.
-    pub fn quick_check(&mut self) -> Result<(), StoreError> {
+    pub fn check_file(&mut self) -> Result<(), StoreError> {
         let found = match std::mem::replace(&mut self.check, Check::Due) {
             Check::Passed => Ok(()),
             Check::Running(background) => {
-                background.wait().unwrap_or_else(|| check::quick_check(&self.connection))
+                background.wait().unwrap_or_else(|| check::whole_file(&self.connection))
             }
-            Check::Due => check::quick_check(&self.connection),
+            Check::Due => check::whole_file(&self.connection),
         };
         found.map_err(|error| self.error("check the file", error))?;
         self.check = Check::Passed;
@@ -168,7 +168,7 @@ impl SqliteStore {
         operation: &str,
         change: impl FnOnce(&Connection) -> Result<T, RowError>,
     ) -> Result<T, StoreError> {
-        self.quick_check()?;
+        self.check_file()?;
         let in_transaction = |connection: &mut Connection| -> Result<T, RowError> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = change(&transaction)?;

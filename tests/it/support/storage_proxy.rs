@@ -262,21 +262,21 @@ fn spoiled(answer: &[u8], fault: Fault) -> io::Result<Vec<u8>> {
     Ok([joined(&lines), body.into()].concat())
 }
 
-fn split_head(answer: &[u8]) -> io::Result<(&[u8], &[u8])> {
+pub(super) fn split_head(answer: &[u8]) -> io::Result<(&[u8], &[u8])> {
     let at = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let at = at.ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok(answer.split_at(at + 4))
 }
 
-fn lines(head: &[u8]) -> Vec<String> {
+pub(super) fn lines(head: &[u8]) -> Vec<String> {
     let text = String::from_utf8(head.to_vec()).unwrap();
     text.trim_end().split("\r\n").map(str::to_owned).collect()
 }
 
-fn joined(lines: &[String]) -> Vec<u8> {
+pub(super) fn joined(lines: &[String]) -> Vec<u8> {
     (lines.join("\r\n") + "\r\n\r\n").into_bytes()
 }
 
-fn is_header(line: &str, name: &str) -> bool {
+pub(super) fn is_header(line: &str, name: &str) -> bool {
     line.split_once(':').is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
 }
