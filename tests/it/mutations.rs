@@ -3,6 +3,8 @@
 //!
 //! `MUTATIONS` multiplies the number of inputs, `SEED` chooses others; a failure names the input's number and seed.
 
+mod store_rows;
+
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},

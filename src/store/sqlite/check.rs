@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::{Connection, InterruptHandle, OptionalExtension};
 
 use super::rows::{RESTORE, RowError};
 
@@ -68,8 +68,18 @@ impl std::fmt::Debug for Background {
 /// Lets SQLite check the whole file.
 pub(super) fn quick_check(connection: &Connection) -> Result<(), RowError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" {
-        return Ok(());
+    if found != "ok" {
+        return Err(RowError::Damaged { what: format!("the database ({found})"), way_out: RESTORE });
     }
-    Err(RowError::Damaged { what: format!("the database ({found})"), way_out: RESTORE })
+    // A row that belongs to nothing answers no question, so its checksum is never looked at.
+    let astray: Option<String> = connection
+        .query_row("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1", [], |row| row.get(0))
+        .optional()?;
+    match astray {
+        None => Ok(()),
+        Some(table) => {
+            let what = format!("table {table}, a row that belongs to nothing,");
+            Err(RowError::Damaged { what, way_out: RESTORE })
+        }
+    }
 }
