@@ -16,7 +16,7 @@ use crate::model::{BlobName, BlobVersion, ETag};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listed {
+pub enum Listed {
     /// The blobs of a container.
     Blobs,
     /// The containers of an account.
@@ -25,20 +25,20 @@ pub(super) enum Listed {
 
 /// What one page holds. A listing of blobs has no containers, and the other way round.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
+pub struct Page {
     /// Blobs, in the order of the page.
-    pub(super) blobs: Vec<BlobVersion>,
+    pub blobs: Vec<BlobVersion>,
     /// Folded prefixes, in the order of the page.
-    pub(super) prefixes: Vec<String>,
+    pub prefixes: Vec<String>,
     /// Names of containers, in the order of the page.
-    pub(super) containers: Vec<String>,
+    pub containers: Vec<String>,
     /// Marker of the next page.
-    pub(super) next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// A page that cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PageError {
+pub enum PageError {
     /// Not UTF-8.
     #[error("the listing is not UTF-8")]
     Utf8(#[source] Utf8Error),
@@ -68,7 +68,7 @@ pub(super) enum PageError {
 }
 
 /// Reads a page; a byte order mark before it is skipped.
-pub(super) fn parse(body: &[u8], asked_for: Listed) -> Result<Page, PageError> {
+pub fn parse(body: &[u8], asked_for: Listed) -> Result<Page, PageError> {
     let text = str::from_utf8(body).map_err(PageError::Utf8)?;
     let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     reader.config_mut().expand_empty_elements = true;
@@ -255,7 +255,7 @@ impl Entry {
 }
 
 /// A date as headers and listings carry it: `Tue, 24 Nov 2026 05:00:31 GMT`.
-pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
+pub fn http_date(text: &str) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(text.trim()).ok().map(DateTime::from)
 }
 

@@ -7,7 +7,7 @@
 mod address;
 pub mod connection_string;
 mod keys;
-mod list_xml;
+pub mod list_xml;
 mod pace;
 mod service;
 mod status;
