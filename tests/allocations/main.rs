@@ -82,7 +82,7 @@ const TIMES_ITS_SIZE: usize = 10;
 
 /// The same of a record alone: its least element, of two bytes with its comma, becomes a reference of sixteen, and a list
 /// that grows has room for as many again.
-const TIMES_IN_A_RECORD: usize = 20;
+const TIMES_IN_A_RECORD: usize = 16;
 
 /// The same of settings, which are the operator's own: the library that reads them keeps a message for each bad bracket.
 const TIMES_OF_SETTINGS: usize = 100;
@@ -173,7 +173,7 @@ fn stream(format: EventFormat, input: &[u8]) {
 
 /// *Scenario*: blobs, records, listings, answers and settings, changed at random places, and with one part of them twenty
 /// thousand bytes long.
-/// *Guarantees*: while one is read, no more than ten times its size is in use at once, beside a fixed sum; twenty times
+/// *Guarantees*: while one is read, no more than ten times its size is in use at once, beside a fixed sum; sixteen times
 /// for a record alone, and thirty times where it is made into events, one at a time.
 #[test]
 fn no_input_takes_ten_times_its_size() {
