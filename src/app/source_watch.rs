@@ -13,7 +13,7 @@ use crate::{
     },
     settings,
     storage::{Account, StorageError, StorageErrorKind},
-    telemetry::{chain, labels::StorageTrouble, metrics::SourceMetrics},
+    telemetry::{chain, metrics::SourceMetrics},
 };
 
 /// Watches one container of a source, for all lanes that read it.
@@ -55,7 +55,7 @@ impl SourceWatch {
 
     fn failed(&self, error: &StorageError) {
         self.show_skew();
-        self.metrics.storage_failed(trouble(&error.kind));
+        self.metrics.storage_failed(error.kind.trouble());
     }
 
     fn show_skew(&self) {
@@ -101,21 +101,5 @@ impl SourceObserver for SourceWatch {
             let reason = format!("{} cannot be read: {}", self.container, chain(error));
             self.health.trouble(&self.container, Aspect::Reading, reason);
         }
-    }
-}
-
-fn trouble(kind: &StorageErrorKind) -> StorageTrouble {
-    match kind {
-        StorageErrorKind::Changed => StorageTrouble::Changed,
-        StorageErrorKind::Conflict { .. } => StorageTrouble::Conflict,
-        StorageErrorKind::Archived => StorageTrouble::Archived,
-        StorageErrorKind::BlobNotFound => StorageTrouble::BlobNotFound,
-        StorageErrorKind::ContainerNotFound => StorageTrouble::ContainerNotFound,
-        StorageErrorKind::Denied { .. } => StorageTrouble::Denied,
-        StorageErrorKind::Throttled { .. } => StorageTrouble::Throttled,
-        StorageErrorKind::PastEnd => StorageTrouble::PastEnd,
-        StorageErrorKind::Truncated { .. } => StorageTrouble::Truncated,
-        StorageErrorKind::Transient => StorageTrouble::Transient,
-        StorageErrorKind::Other(_) => StorageTrouble::Other,
     }
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::{
     record::{
-        GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time, unknown_version,
+        Element, GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time,
+        unknown_version,
     },
     time::RecordTime,
 };
@@ -90,6 +91,12 @@ struct RuleFlows<'a> {
     flows: Vec<InterfaceFlows<'a>>,
 }
 
+impl Element for RuleFlows<'_> {
+    fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InterfaceFlows<'a> {
@@ -97,6 +104,12 @@ struct InterfaceFlows<'a> {
     mac: Text<'a>,
     #[serde(borrow, default, deserialize_with = "list")]
     flow_tuples: Vec<&'a RawValue>,
+}
+
+impl Element for InterfaceFlows<'_> {
+    fn is_empty(&self) -> bool {
+        self.flow_tuples.is_empty()
+    }
 }
 
 /// Reads a record. The outer error says that its members do not fit.

@@ -3,7 +3,7 @@
 //! A record with `flowRecords` is one of virtual network flow logs, another one with `properties` is one of network
 //! security groups. Both may stand in one stream.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use memchr::memmem;
 use serde::{
@@ -191,7 +191,7 @@ fn brief(text: &str) -> String {
 #[derive(Debug)]
 pub struct Member<'a> {
     /// Name, unescaped.
-    pub name: Cow<'a, str>,
+    pub name: Text<'a>,
     /// Value, as JSON.
     pub value: &'a RawValue,
 }
@@ -216,7 +216,7 @@ pub fn members(bytes: &[u8]) -> Vec<Member<'_>> {
                 fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                     let mut members = Vec::new();
                     while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                        members.push(Member { name: name.0, value });
+                        members.push(Member { name, value });
                     }
                     Ok(Members(members))
                 }
@@ -238,20 +238,36 @@ pub fn tuple_text(element: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// A text of a record; empty where the record has none, or null.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Text<'a>(Cow<'a, str>);
+#[derive(Debug, Clone)]
+pub struct Text<'a>(TextIn<'a>);
+
+/// A text with escapes is no part of the record's bytes. It is shared: a text that many groups have is there once.
+#[derive(Debug, Clone)]
+enum TextIn<'a> {
+    Record(&'a str),
+    Memory(Arc<str>),
+}
+
+impl Default for Text<'_> {
+    fn default() -> Self {
+        Self(TextIn::Record(""))
+    }
+}
 
 impl std::ops::Deref for Text<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        match &self.0 {
+            TextIn::Record(text) => text,
+            TextIn::Memory(text) => text,
+        }
     }
 }
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self)
     }
 }
 
@@ -267,11 +283,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
+                Ok(Text(TextIn::Record(text)))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+                Ok(Text(TextIn::Memory(text.into())))
             }
 
             fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
@@ -308,9 +324,46 @@ impl<'de: 'a, 'a> Deserialize<'de> for Version<'a> {
     }
 }
 
-/// A list that may be missing or null.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+/// An element of a list of a record.
+pub(super) trait Element {
+    /// Whether there is no flow tuple in it.
+    fn is_empty(&self) -> bool;
+}
+
+impl Element for &RawValue {
+    fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// A list that may be missing or null. Elements without a flow tuple are left out, and no room is kept: a record of many
+/// tiny ones would take dozens of times its size otherwise.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de> + Element>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
-    Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
+    struct ListVisitor<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de> + Element> Visitor<'de> for ListVisitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = seq.next_element::<T>()? {
+                if !element.is_empty() {
+                    list.push(element);
+                }
+            }
+            list.shrink_to_fit();
+            Ok(list)
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+    }
+    deserializer.deserialize_any(ListVisitor(PhantomData))
 }

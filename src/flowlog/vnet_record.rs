@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use super::{
     record::{
-        GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time, unknown_version,
+        Element, GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time,
+        unknown_version,
     },
     time::RecordTime,
 };
@@ -67,6 +68,12 @@ struct Flow<'a> {
     flow_groups: Vec<FlowGroup<'a>>,
 }
 
+impl Element for Flow<'_> {
+    fn is_empty(&self) -> bool {
+        self.flow_groups.is_empty()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FlowGroup<'a> {
@@ -74,6 +81,12 @@ struct FlowGroup<'a> {
     rule: Text<'a>,
     #[serde(borrow, default, deserialize_with = "list")]
     flow_tuples: Vec<&'a RawValue>,
+}
+
+impl Element for FlowGroup<'_> {
+    fn is_empty(&self) -> bool {
+        self.flow_tuples.is_empty()
+    }
 }
 
 /// Reads a record. The outer error says that its members do not fit.

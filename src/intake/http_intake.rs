@@ -34,9 +34,9 @@ const GZIP_LEVEL: u32 = 3;
 /// Larger bodies are compressed off the async threads: below, handing over costs more than it saves.
 const INLINE_COMPRESSION_BYTES: usize = 256 * 1024;
 
-/// In the place of a larger answer than the protocol reads. No protocol takes it for an answer of its own: it is neither
-/// JSON nor protobuf.
-const TOO_LARGE: &[u8] = b"<too large to be read>";
+/// In the place of an answer that is larger than the protocol reads, or that breaks off. No protocol takes it for an answer
+/// of its own: it is neither JSON nor protobuf.
+const NOT_READ: &[u8] = b"<not read to its end>";
 
 /// A receiving end over HTTPS. `Debug` leaves out the URL but for its origin, and the headers' values: some receivers
 /// take their key there.
@@ -169,8 +169,11 @@ impl HttpIntake {
         let body = match response.bytes(protocol.answer_bytes()).await {
             Ok(body) => body,
             // The status has arrived and counts: a busy server may wrap it in any page, and the same answer would come
-            // again. Where the body decides, this one proves nothing.
-            Err(error) if error.kind == HttpErrorKind::TooLarge => Bytes::from_static(TOO_LARGE),
+            // again. Who refuses a request before its end often closes the connection under its own answer. Where the body
+            // decides, this one proves nothing.
+            Err(error) if error.kind == HttpErrorKind::TooLarge || !status.is_success() => {
+                Bytes::from_static(NOT_READ)
+            }
             Err(error) => return Err(unanswered(&error)),
         };
         let redaction = credentials.redaction.clone();

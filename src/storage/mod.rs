@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{BlobName, BlobVersion, ETag, Origin};
+use crate::{
+    model::{BlobName, BlobVersion, ETag, Origin},
+    telemetry::labels::StorageTrouble,
+};
 
 /// The most entries that one listing page may hold: Azure's own limit.
 pub const LIST_PAGE_ENTRIES: u32 = 5_000;
@@ -158,4 +161,24 @@ pub enum StorageErrorKind {
     /// Anything that another try will not mend: redirects, malformed answers, unreadable files.
     #[error("{0}")]
     Other(String),
+}
+
+impl StorageErrorKind {
+    /// What it is counted as.
+    #[must_use]
+    pub fn trouble(&self) -> StorageTrouble {
+        match self {
+            Self::Changed => StorageTrouble::Changed,
+            Self::Conflict { .. } => StorageTrouble::Conflict,
+            Self::Archived => StorageTrouble::Archived,
+            Self::BlobNotFound => StorageTrouble::BlobNotFound,
+            Self::ContainerNotFound => StorageTrouble::ContainerNotFound,
+            Self::Denied { .. } => StorageTrouble::Denied,
+            Self::Throttled { .. } => StorageTrouble::Throttled,
+            Self::PastEnd => StorageTrouble::PastEnd,
+            Self::Truncated { .. } => StorageTrouble::Truncated,
+            Self::Transient => StorageTrouble::Transient,
+            Self::Other(_) => StorageTrouble::Other,
+        }
+    }
 }

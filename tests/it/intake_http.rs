@@ -161,24 +161,6 @@ async fn no_connection() {
     assert!(reason.contains("cannot be connected to"), "{reason}");
 }
 
-/// *Scenario*: redirects of every kind to another receiver.
-/// *Guarantees*: the intake is blocked, the reason names the target, and the target sees nothing.
-#[tokio::test]
-async fn redirects_are_refused() {
-    let target = Receiver::start_plain(&[]);
-    let location = target.url.join("/batch?key=1").unwrap();
-    let faults: Vec<String> = [301, 302, 303, 307, 308].map(|status| format!("{status}:{location}")).into();
-    let receiver = Receiver::start(&["--faults", &faults.join(",")]);
-    let sekoia_intake = intake(&receiver, sekoia());
-    for status in [301, 302, 303, 307, 308] {
-        let reason = blocked(attempt(&sekoia_intake, &encode(&sekoia_intake, &["1"])).await);
-        assert!(reason.contains(&status.to_string()), "{reason}");
-        assert!(reason.contains(target.url.join("/batch").unwrap().as_str()), "{reason}");
-        assert!(!reason.contains("key=1"), "{reason}");
-    }
-    assert_eq!(target.stop().0, "received 0 events, 0 requests, 0 of them accepted");
-}
-
 /// *Scenario*: each kind of credentials in each framing, right ones and wrong ones.
 /// *Guarantees*: events arrive as they are; wrong credentials block, and the reason does not quote them.
 #[tokio::test]
@@ -207,22 +189,6 @@ async fn generic_receivers() {
         }
         assert_eq!(receiver.ledger(), ["{\"a\":1}", "{}", "{\"a\":1}", "{}"]);
     }
-}
-
-/// *Scenario*: answers of more megabytes than are read, with a status that says all and with one that does not.
-/// *Guarantees*: the status counts; where the body has to prove the delivery, nothing is taken for proven.
-#[tokio::test]
-async fn answers_without_end() {
-    let endless = |status| Step::answer(status, &[], vec![b' '; 5 * 1024 * 1024]);
-    let server = ScriptedServer::start(vec![endless(503), endless(200)]).await;
-    let url = Url::parse(&server.url()).unwrap();
-    let sekoia_intake = HttpIntake::new(config(&url, None, sekoia())).unwrap();
-    let events = encode(&sekoia_intake, &["{}"]);
-    retried(attempt(&sekoia_intake, &events).await);
-    let reason = blocked(attempt(&sekoia_intake, &events).await);
-    assert!(reason.contains("no list `event_ids`"), "{reason}");
-    let any = HttpIntake::new(config(&url, None, generic(HttpFraming::Ndjson))).unwrap();
-    assert_eq!(attempt(&any, &encode(&any, &["{}"])).await, Verdict::Delivered);
 }
 
 /// *Scenario*: configurations with secrets in every place that may hold one, shown for debugging.

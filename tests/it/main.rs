@@ -40,6 +40,8 @@ mod intake_sekoia_sdk;
 mod intake_splunk;
 mod log_hygiene;
 mod proxies;
+mod statuses_intake;
+mod statuses_storage;
 
 mod audit;
 mod check_config_cli;

@@ -1,24 +1,34 @@
 //! Properties of the splitter and the encoder: where a stream is cut, resumed or paused never shows, and damage costs
 //! nothing but what is damaged.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use flowlogd::{event::EventFormat, flowlog::Start, model::Span};
 use proptest::prelude::*;
 
-use crate::support::convert::{Converted, convert, convert_whole};
+use crate::support::{
+    convert::{Converted, convert, convert_whole},
+    corpus,
+};
 
 const FORMAT: EventFormat = EventFormat::Ecs { enrich: true };
 
-/// Every shape that a stream can have.
-fn fixtures() -> Vec<Vec<u8>> {
+/// Cuts of a stream that is too long to be cut at every byte; no two of them are at the same place of a record.
+const MOST_CUTS: usize = 2_000;
+
+/// Every blob that there is, and every shape that a stream can have.
+fn fixtures() -> &'static [Vec<u8>] {
+    static FIXTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let blobs = corpus::blobs().into_iter().map(|(_, bytes)| bytes);
+        blobs.chain(shapes()).collect()
+    });
+    &FIXTURES
+}
+
+fn shapes() -> Vec<Vec<u8>> {
     let blob = |text: &str| text.as_bytes().to_vec();
     let record = r#"{"time":"2025-04-30T09:07:40Z","flowLogVersion":4,"flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r \\\" } {","flowTuples":["1663146003599,1.2.3.4,192.0.2.180,23956,443,6,O,B,NX,0,0,0,0"]}]}]}}"#;
     vec![
-        include_bytes!("../data/seed/PT1H.json").to_vec(),
-        include_bytes!("../data/odd.json").to_vec(),
-        include_bytes!("../data/nsg/PT1H.json").to_vec(),
-        include_bytes!("../data/nsg/odd.json").to_vec(),
         blob(""),
         blob(r#"{"records":[]}"#),
         blob("\u{feff} { \"other\": [{\"records\":[1]}], \"records\" :\n[ ] } \r\n"),
@@ -36,13 +46,13 @@ fn fixtures() -> Vec<Vec<u8>> {
     ]
 }
 
-/// *Scenario*: every fixture, cut in two at every byte.
+/// *Scenario*: every fixture, cut in two at every byte; long ones at two thousand of them.
 /// *Guarantees*: the same events with the same ids, the same rejects, the same damage.
 #[test]
 fn any_single_cut() {
     for fixture in fixtures() {
-        let whole = convert_whole(FORMAT, &fixture);
-        for cut in 0..=fixture.len() {
+        let whole = convert_whole(FORMAT, fixture);
+        for cut in (0..=fixture.len()).step_by(fixture.len() / MOST_CUTS + 1) {
             let (head, tail) = fixture.split_at(cut);
             let parts = convert(FORMAT, Start::Beginning, [head, tail], usize::MAX);
             assert_eq!(parts, whole, "cut at byte {cut}");
@@ -55,7 +65,7 @@ fn any_single_cut() {
 #[test]
 fn resuming_behind_any_record() {
     for fixture in fixtures() {
-        let whole = convert_whole(FORMAT, &fixture);
+        let whole = convert_whole(FORMAT, fixture);
         for (index, (offset, context)) in whole.offsets.iter().enumerate() {
             let start = Start::After { offset: *offset, context };
             let rest = convert(FORMAT, start, [&fixture[usize::try_from(*offset).unwrap()..]], usize::MAX);
@@ -167,7 +177,22 @@ proptest! {
                 rest = behind;
             }
             let converted = convert(FORMAT, Start::Beginning, chunks, pause);
-            prop_assert_eq!(converted, convert_whole(FORMAT, &fixture));
+            prop_assert_eq!(converted, convert_whole(FORMAT, fixture));
+        }
+    }
+
+    /// *Scenario*: every fixture, cut in three at any two bytes, in every format.
+    /// *Guarantees*: the same as in one go.
+    #[test]
+    fn any_two_cuts(first in any::<prop::sample::Index>(), second in any::<prop::sample::Index>(), pause in 1_usize..5) {
+        let formats = [FORMAT, EventFormat::Ecs { enrich: false }, EventFormat::Flow { provenance: true }, EventFormat::Text];
+        for fixture in fixtures() {
+            let cuts = [first.index(fixture.len() + 1), second.index(fixture.len() + 1)];
+            let (from, to) = (cuts[0].min(cuts[1]), cuts[0].max(cuts[1]));
+            let parts = [&fixture[..from], &fixture[from..to], &fixture[to..]];
+            for format in formats {
+                prop_assert_eq!(convert(format, Start::Beginning, parts, pause), convert_whole(format, fixture));
+            }
         }
     }
 

@@ -14,22 +14,31 @@ use quick_xml::{
 
 use crate::model::{BlobName, BlobVersion, ETag};
 
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// The blobs of a container.
+    Blobs,
+    /// The containers of an account.
+    Containers,
+}
+
 /// What one page holds. A listing of blobs has no containers, and the other way round.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Page {
+pub struct Page {
     /// Blobs, in the order of the page.
-    pub(super) blobs: Vec<BlobVersion>,
+    pub blobs: Vec<BlobVersion>,
     /// Folded prefixes, in the order of the page.
-    pub(super) prefixes: Vec<String>,
+    pub prefixes: Vec<String>,
     /// Names of containers, in the order of the page.
-    pub(super) containers: Vec<String>,
+    pub containers: Vec<String>,
     /// Marker of the next page.
-    pub(super) next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// A page that cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PageError {
+pub enum PageError {
     /// Not UTF-8.
     #[error("the listing is not UTF-8")]
     Utf8(#[source] Utf8Error),
@@ -45,6 +54,9 @@ pub(super) enum PageError {
     /// XML that ends too early, or something else.
     #[error("the answer is not a whole listing")]
     NotAListing,
+    /// The other kind of listing: taken for the one that was asked for, it would be an empty one.
+    #[error("the answer lists something else than was asked for: check `endpoint`")]
+    AnotherListing,
     /// An entry lacks something, or has something unreadable.
     #[error("the listing's entry `{name}` has no readable {field}")]
     Entry {
@@ -56,7 +68,7 @@ pub(super) enum PageError {
 }
 
 /// Reads a page; a byte order mark before it is skipped.
-pub(super) fn parse(body: &[u8]) -> Result<Page, PageError> {
+pub fn parse(body: &[u8], asked_for: Listed) -> Result<Page, PageError> {
     let text = str::from_utf8(body).map_err(PageError::Utf8)?;
     let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     reader.config_mut().expand_empty_elements = true;
@@ -67,7 +79,12 @@ pub(super) fn parse(body: &[u8]) -> Result<Page, PageError> {
             .map_err(|source| PageError::Xml { position: reader.error_position(), source })?;
         match event {
             Event::Start(start) => parser.open(&start),
-            Event::End(_) => parser.close()?,
+            Event::End(_) => {
+                if parser.listed().is_some_and(|listed| listed != asked_for) {
+                    return Err(PageError::AnotherListing);
+                }
+                parser.close()?;
+            }
             Event::Text(part) => parser.text.push_str(&part.xml10_content()),
             Event::CData(part) => parser.text.push_str(&part.xml10_content()),
             Event::GeneralRef(reference) => parser.add_reference(&reference),
@@ -169,6 +186,15 @@ impl Parser {
         }
     }
 
+    /// What the open element is a list of.
+    fn listed(&self) -> Option<Listed> {
+        match self.path.as_slice() {
+            [Element::Results, Element::Blobs] => Some(Listed::Blobs),
+            [Element::Results, Element::Containers] => Some(Listed::Containers),
+            _ => None,
+        }
+    }
+
     fn close(&mut self) -> Result<(), PageError> {
         use Element as E;
         let text = mem::take(&mut self.text);
@@ -229,7 +255,7 @@ impl Entry {
 }
 
 /// A date as headers and listings carry it: `Tue, 24 Nov 2026 05:00:31 GMT`.
-pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
+pub fn http_date(text: &str) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(text.trim()).ok().map(DateTime::from)
 }
 

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn blobs_of(body: &[u8]) -> Result<Page, PageError> {
+    parse(body, Listed::Blobs)
+}
+
 const MARCH: &str = "Mon, 02 Mar 2026 05:01:02 GMT";
 
 fn properties(extra: &str) -> String {
@@ -28,7 +32,7 @@ fn version(name: &str) -> BlobVersion {
 #[test]
 fn unknown_parts_never_fail_a_page() {
     let check = |entry: &str, name: &str| {
-        let page = parse(page_of(entry).as_bytes()).unwrap();
+        let page = blobs_of(page_of(entry).as_bytes()).unwrap();
         assert_eq!(page.blobs, [version(name)], "{entry}");
         assert_eq!((page.next, page.prefixes), (None, Vec::new()), "{entry}");
     };
@@ -67,7 +71,8 @@ fn unknown_parts_never_fail_a_page() {
 #[test]
 fn names_are_decoded() {
     let check = |written: &str, name: &str| {
-        let page = parse(page_of(&format!("<Blob>{written}{}</Blob>", properties(""))).as_bytes()).unwrap();
+        let page =
+            blobs_of(page_of(&format!("<Blob>{written}{}</Blob>", properties(""))).as_bytes()).unwrap();
         assert_eq!(page.blobs, [version(name)], "{written}");
     };
     check("<Name>a&amp;b &lt;c&gt; &quot;&apos;</Name>", "a&b <c> \"'");
@@ -88,7 +93,7 @@ fn blobs_and_prefixes_in_turn() {
     let text = page_of(&[prefix("a/"), blob("b"), prefix("c/"), blob("d"), prefix("e &amp; f/")].concat())
         .replace("<Etag>0x8D1</Etag>", "<Etag>\"0x8D1\"</Etag>")
         .replace("<NextMarker />", "<NextMarker>2!96!MDAw/+= --</NextMarker>");
-    let page = parse(format!("\u{feff}{text}").as_bytes()).unwrap();
+    let page = blobs_of(format!("\u{feff}{text}").as_bytes()).unwrap();
     assert_eq!(page.blobs, [version("b"), version("d")]);
     assert_eq!(page.prefixes, ["a/", "c/", "e & f/"]);
     assert_eq!(page.next.as_deref(), Some("2!96!MDAw/+= --"));
@@ -101,7 +106,7 @@ fn directories_are_left_out() {
     let directory =
         "<Blob><Name>d</Name><Properties><ResourceType>directory</ResourceType></Properties></Blob>";
     let blob = format!("<Blob><Name>d/a</Name>{}</Blob>", properties("<ResourceType>file</ResourceType>"));
-    assert_eq!(parse(page_of(&[directory, &blob].concat()).as_bytes()).unwrap().blobs, [version("d/a")]);
+    assert_eq!(blobs_of(page_of(&[directory, &blob].concat()).as_bytes()).unwrap().blobs, [version("d/a")]);
 }
 
 /// Scenario: a listing of containers. Guarantees: all names, in order, with the marker.
@@ -110,7 +115,7 @@ fn containers() {
     let text = "<?xml version=\"1.0\"?><EnumerationResults ServiceEndpoint=\"https://a/\"><Containers>\
                 <Container><Name>b1</Name><Properties><Etag>\"x\"</Etag></Properties></Container>\
                 <Container><Name>b2</Name></Container></Containers><NextMarker>/a/b3</NextMarker></EnumerationResults>";
-    let page = parse(text.as_bytes()).unwrap();
+    let page = parse(text.as_bytes(), Listed::Containers).unwrap();
     assert_eq!(page.containers, ["b1", "b2"]);
     assert_eq!((page.blobs.len(), page.next.as_deref()), (0, Some("/a/b3")));
 }
@@ -120,7 +125,7 @@ fn containers() {
 #[test]
 fn broken_pages_are_errors() {
     let check = |text: &[u8], expected: &str| {
-        let error = parse(text).unwrap_err();
+        let error = blobs_of(text).unwrap_err();
         assert!(error.to_string().contains(expected), "{:?}: {error}", String::from_utf8_lossy(text));
     };
     let without =
@@ -134,6 +139,10 @@ fn broken_pages_are_errors() {
     check(b"<EnumerationResults><Blobs></EnumerationResults>", "not well-formed");
     check(b"<EnumerationResults/><a>", "not a whole listing");
     check(whole.trim_end_matches("</EnumerationResults>").as_bytes(), "not a whole listing");
+    check(b"<EnumerationResults><Containers/></EnumerationResults>", "lists something else");
+    check(b"<EnumerationResults><Blobs/><Containers/></EnumerationResults>", "lists something else");
+    let asked_for_containers = parse(whole.as_bytes(), Listed::Containers).unwrap_err();
+    assert!(matches!(asked_for_containers, PageError::AnotherListing), "{asked_for_containers:?}");
     check(without("<Etag>0x8D1</Etag>").as_bytes(), "`a` has no readable Etag");
     check(without("<Content-Length>12</Content-Length>").as_bytes(), "`a` has no readable Content-Length");
     check(
@@ -146,7 +155,7 @@ fn broken_pages_are_errors() {
     check(whole.replace("<Name>", "<Name Encoded=\"true\">%G").as_bytes(), "no readable name");
     for end in 0..whole.len() {
         assert!(
-            parse(&whole.as_bytes()[..end]).is_err(),
+            blobs_of(&whole.as_bytes()[..end]).is_err(),
             "a page cut at byte {end} is taken for a whole one"
         );
     }
@@ -172,7 +181,7 @@ proptest::proptest! {
                 _ => drop(page.splice(at..at, words[word].bytes())),
             }
         }
-        match parse(&page) {
+        match blobs_of(&page) {
             Ok(page) => proptest::prop_assert!(page.blobs.len() <= 3),
             Err(error) => proptest::prop_assert!(!error.to_string().is_empty()),
         }

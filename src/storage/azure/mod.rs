@@ -7,7 +7,7 @@
 mod address;
 pub mod connection_string;
 mod keys;
-mod list_xml;
+pub mod list_xml;
 mod pace;
 mod service;
 mod status;
@@ -26,7 +26,7 @@ pub use transport::{Refusal, Transport};
 
 use self::{
     address::Address,
-    list_xml::Page,
+    list_xml::{Listed, Page},
     service::{Answer, Failure, Query, Service},
     status::Operation,
 };
@@ -131,7 +131,7 @@ impl Account for AzureAccount {
         let mut marker: Option<String> = None;
         loop {
             let url = self.address.containers(prefix, marker.as_deref());
-            let (page, _) = list(&self.service, Operation::ListContainers, url)
+            let (page, _) = list(&self.service, Listed::Containers, url)
                 .await
                 .map_err(|failure| failed(operation(), failure))?;
             names.extend(page.containers);
@@ -181,9 +181,8 @@ impl BlobStore for Container {
     async fn list_page(&self, query: ListQuery<'_>) -> Result<ListPage, StorageError> {
         let operation = || format!("list container {}, prefix {}", self.origin.container, query.prefix);
         let url = self.address.blobs(&self.origin.container, &query);
-        let (page, date) = list(&self.service, Operation::ListBlobs, url)
-            .await
-            .map_err(|failure| failed(operation(), failure))?;
+        let (page, date) =
+            list(&self.service, Listed::Blobs, url).await.map_err(|failure| failed(operation(), failure))?;
         check_progress(query.marker, page.next.as_deref()).map_err(|failure| failed(operation(), failure))?;
         Ok(ListPage { blobs: page.blobs, prefixes: page.prefixes, next: page.next, date })
     }
@@ -223,16 +222,16 @@ impl Container {
     }
 }
 
-async fn list(
-    service: &Service,
-    operation: Operation,
-    url: Option<Url>,
-) -> Result<(Page, DateTime<Utc>), Failure> {
+async fn list(service: &Service, listed: Listed, url: Option<Url>) -> Result<(Page, DateTime<Utc>), Failure> {
+    let operation = match listed {
+        Listed::Blobs => Operation::ListBlobs,
+        Listed::Containers => Operation::ListContainers,
+    };
     let url = url.ok_or_else(no_url)?;
     let answer = service.fetch(&Query { operation, url, part: None }).await?;
     let date = text_of(&answer.headers, &headers::DATE)?;
     let date = list_xml::http_date(date).ok_or_else(|| unreadable("Date"))?;
-    let page = list_xml::parse(&answer.body).map_err(|source| Failure {
+    let page = list_xml::parse(&answer.body, listed).map_err(|source| Failure {
         kind: StorageErrorKind::Other("the storage server's listing cannot be read".to_owned()),
         source: Some(source.into()),
     })?;

@@ -99,8 +99,8 @@ impl SqliteStore {
         let mut walk = || -> Result<Result<(), E>, RowError> {
             let sql = format!(
                 "SELECT account, container, intake.name, root.name, hour, leaf, {} FROM position \
-                 JOIN intake ON intake.id = intake JOIN root ON root.id = root \
-                 JOIN source ON source.id = root.source \
+                 LEFT JOIN intake ON intake.id = intake LEFT JOIN root ON root.id = root \
+                 LEFT JOIN source ON source.id = root.source \
                  ORDER BY account, container, intake.name, root.name, hour, leaf",
                 COLUMNS.replace("crc", "position.crc")
             );

@@ -3,6 +3,7 @@
 pub(crate) mod azurite;
 pub(crate) mod blob_writer;
 pub(crate) mod convert;
+pub(crate) mod corpus;
 pub(crate) mod daemon;
 pub(crate) mod delivery;
 pub(crate) mod disk;

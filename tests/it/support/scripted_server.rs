@@ -34,6 +34,10 @@ pub(crate) enum Step {
         /// Headers, as in [`Self::Answer`].
         headers: Vec<(String, String)>,
     },
+    /// Sends bytes, which need not be a whole answer, and then closes the connection.
+    Raw(Vec<u8>),
+    /// Sends bytes, which need not be a whole answer, and then nothing more.
+    Stall(Vec<u8>),
     /// Closes the connection without an answer.
     Close,
     /// Resets the connection without an answer.
@@ -61,7 +65,9 @@ impl Step {
             Self::Answer { status, headers, body, .. } => {
                 Self::Answer { status, headers, body, cut_after: Some(after) }
             }
-            Self::Echo { .. } | Self::Close | Self::Reset | Self::Silence => self,
+            Self::Echo { .. } | Self::Raw(_) | Self::Stall(_) | Self::Close | Self::Reset | Self::Silence => {
+                self
+            }
         }
     }
 }
@@ -162,6 +168,11 @@ impl Script {
                 self.steps[index].clone()
             };
             match step {
+                Step::Raw(bytes) => return stream.write_all(&bytes).await,
+                Step::Stall(bytes) => {
+                    stream.write_all(&bytes).await?;
+                    std::future::pending().await
+                }
                 Step::Close => return Ok(()),
                 Step::Reset => return stream.get_ref().set_zero_linger(),
                 Step::Silence => std::future::pending().await,
