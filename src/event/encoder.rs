@@ -2,8 +2,6 @@
 
 use std::{ops::ControlFlow, vec};
 
-use serde_json::value::RawValue;
-
 use super::{
     Event, EventFormat,
     context::Context,
@@ -11,7 +9,7 @@ use super::{
 };
 use crate::{
     flowlog::{
-        Damage, DamageKind, RawRecord, RecordHasher,
+        Damage, DamageKind, Elements, RawRecord, RecordHasher,
         record::{self, GroupHead, RecordError, TupleGroup},
     },
     model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
@@ -73,7 +71,7 @@ struct OpenGroup<'a> {
     head: GroupHead<'a>,
     /// The shape has been told.
     begun: bool,
-    elements: vec::IntoIter<&'a RawValue>,
+    elements: Elements<'a>,
 }
 
 impl Encoder {
@@ -133,7 +131,7 @@ impl RecordEncoding<'_> {
             let Some(group) = open else {
                 match groups.next() {
                     Some(TupleGroup { head, tuples }) => {
-                        *open = Some(OpenGroup { head, begun: false, elements: tuples.into_iter() });
+                        *open = Some(OpenGroup { head, begun: false, elements: tuples });
                     }
                     None => return Encoded { rejected, done: true },
                 }
@@ -145,7 +143,7 @@ impl RecordEncoding<'_> {
             };
             let id = EventId { record: *key, ordinal: *next_ordinal };
             *next_ordinal = next_ordinal.saturating_add(1);
-            let tuple_text = record::tuple_text(element);
+            let tuple_text = element.text();
             let parsed = match &tuple_text {
                 Some(text) => kind.parse(text).map_err(|error| error.to_string()),
                 None => Err("flow tuple: expected a text".to_owned()),
@@ -159,7 +157,7 @@ impl RecordEncoding<'_> {
                         span: raw.span,
                         ordinal: Some(id.ordinal),
                         context: Some(context.with_place(raw, *kind, &group.head)),
-                        text: element.get().as_bytes().to_vec(),
+                        text: element.json().as_bytes().to_vec(),
                         answer: None,
                     });
                     rejected_bytes += rejected.last().map_or(0, Rejected::bytes_in_memory);

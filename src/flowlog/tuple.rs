@@ -1,12 +1,16 @@
 //! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
+
+use super::wide_scan::Fields;
 
 /// One observation of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowTuple<'a> {
     /// The tuple as it stands.
     pub text: &'a str,
+    /// Where in `text` what follows the encryption begins: the counters, if there are any.
+    pub counters_at: usize,
     /// How many of the four counters stand in the text, empty ones not counted.
     pub n_counters_written: usize,
     /// Milliseconds since 1970; the year has four digits.
@@ -110,13 +114,14 @@ impl<'a> FlowTuple<'a> {
     /// # Errors
     /// The first field that is not what it should be.
     pub fn parse(text: &'a str) -> Result<Self, TupleError> {
-        let mut fields = text.split(',');
+        let mut fields = Fields::of(text);
         let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
         let (source, destination) = endpoints(&mut fields)?;
         let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
         let encryption = required(fields.next(), "encryption", "a text", Some)?;
+        let counters_at = fields.position();
         let mut n_counters_written = 0;
         let mut counter = |field| match fields.next() {
             None | Some("") => Ok(0),
@@ -129,6 +134,7 @@ impl<'a> FlowTuple<'a> {
         let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
         Ok(Self {
             text,
+            counters_at,
             n_counters_written,
             time_ms,
             source,
@@ -161,9 +167,24 @@ pub(super) fn required<'a, T>(
     parse(value).ok_or_else(|| TupleError { field, expected, found: format!("`{value}`") })
 }
 
+/// So many digits are a number below 2^64, whichever they are.
+const SAFE_DIGITS: usize = 19;
+
 /// Digits only: the standard parser takes a leading plus sign too.
-pub(super) fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
-    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
+pub(super) fn number<T: TryFrom<u64>>(value: &str) -> Option<T> {
+    if value.is_empty() || value.len() > SAFE_DIGITS {
+        let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+        return T::try_from(is_number.then(|| value.parse().ok())??).ok();
+    }
+    let mut number: u64 = 0;
+    for byte in value.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    T::try_from(number).ok()
 }
 
 /// The time of a tuple of either kind, milliseconds since 1970: its first field. Records of network security groups have
@@ -192,7 +213,37 @@ pub(super) fn endpoints<'a>(
 }
 
 fn address(value: &str) -> Option<(&str, IpAddr)> {
-    Some((value, value.parse().ok()?))
+    match usual_ipv4(value.as_bytes()) {
+        Some(ip) => Some((value, IpAddr::V4(ip))),
+        None => Some((value, value.parse().ok()?)),
+    }
+}
+
+/// An IPv4 address. `None` where the standard parser has to decide.
+fn usual_ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut octet, mut n_digits): (u32, u32, u32) = (0, 0, 0);
+    let mut n_dots = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            // A zero before other digits is for the standard parser to refuse.
+            if n_digits > 0 && octet == 0 {
+                return None;
+            }
+            octet = octet.wrapping_mul(10).wrapping_add(u32::from(digit));
+            n_digits = n_digits.wrapping_add(1);
+            if octet > 255 {
+                return None;
+            }
+        } else if *byte == b'.' && n_digits > 0 {
+            octets = octets << 8 | octet;
+            n_dots += 1;
+            (octet, n_digits) = (0, 0);
+        } else {
+            return None;
+        }
+    }
+    (n_dots == 3 && n_digits > 0).then(|| Ipv4Addr::from_bits(octets << 8 | octet))
 }
 
 pub(super) fn direction(value: &str) -> Option<Direction> {
