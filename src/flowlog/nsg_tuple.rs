@@ -4,7 +4,6 @@
 use super::{
     nsg_record::NsgVersion,
     tuple::{Direction, Endpoint, TupleError, direction, endpoints, number, required},
-    wide_scan::Fields,
 };
 
 /// One observation of one flow.
@@ -90,7 +89,7 @@ impl<'a> NsgTuple<'a> {
     /// # Errors
     /// The first field that is not what it should be.
     pub fn parse(text: &'a str, version: NsgVersion) -> Result<Self, TupleError> {
-        let mut fields = Fields::of(text);
+        let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "seconds since 1970", seconds)?;
         let (source, destination) = endpoints(&mut fields)?;
         let protocol = required(fields.next(), "protocol", "T or U", protocol)?;

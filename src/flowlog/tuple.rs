@@ -1,8 +1,8 @@
 //! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
-use super::wide_scan::Fields;
+use super::usual_tuple;
 
 /// One observation of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,14 +114,23 @@ impl<'a> FlowTuple<'a> {
     /// # Errors
     /// The first field that is not what it should be.
     pub fn parse(text: &'a str) -> Result<Self, TupleError> {
-        let mut fields = Fields::of(text);
+        match usual_tuple::read(text) {
+            Some(tuple) => Ok(tuple),
+            None => Self::parse_any(text),
+        }
+    }
+
+    /// The same, for any tuple.
+    pub(super) fn parse_any(text: &'a str) -> Result<Self, TupleError> {
+        let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
         let (source, destination) = endpoints(&mut fields)?;
         let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
         let encryption = required(fields.next(), "encryption", "a text", Some)?;
-        let counters_at = fields.position();
+        let before_counters = text.match_indices(',').nth(Self::FIELDS_BEFORE_COUNTERS.saturating_sub(1));
+        let counters_at = before_counters.map_or(text.len(), |(comma, _)| comma.saturating_add(1));
         let mut n_counters_written = 0;
         let mut counter = |field| match fields.next() {
             None | Some("") => Ok(0),
@@ -148,6 +157,12 @@ impl<'a> FlowTuple<'a> {
         })
     }
 
+    /// The time in a tuple, which may be in seconds, in milliseconds.
+    pub(super) fn milliseconds(raw: u64) -> Option<i64> {
+        let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
+        i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
+    }
+
     /// Whether all four counters stand in the text.
     #[must_use]
     pub fn has_all_counters(&self) -> bool {
@@ -167,24 +182,9 @@ pub(super) fn required<'a, T>(
     parse(value).ok_or_else(|| TupleError { field, expected, found: format!("`{value}`") })
 }
 
-/// So many digits are a number below 2^64, whichever they are.
-const SAFE_DIGITS: usize = 19;
-
 /// Digits only: the standard parser takes a leading plus sign too.
-pub(super) fn number<T: TryFrom<u64>>(value: &str) -> Option<T> {
-    if value.is_empty() || value.len() > SAFE_DIGITS {
-        let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
-        return T::try_from(is_number.then(|| value.parse().ok())??).ok();
-    }
-    let mut number: u64 = 0;
-    for byte in value.bytes() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-    }
-    T::try_from(number).ok()
+pub(super) fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
+    value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
 /// The time of a tuple of either kind, milliseconds since 1970: its first field. Records of network security groups have
@@ -195,9 +195,7 @@ pub fn time_of(tuple: &str) -> Option<i64> {
 }
 
 fn milliseconds(value: &str) -> Option<i64> {
-    let raw: u64 = number(value)?;
-    let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
-    i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
+    FlowTuple::milliseconds(number(value)?)
 }
 
 /// The next four fields: both addresses, then both ports.
@@ -213,37 +211,7 @@ pub(super) fn endpoints<'a>(
 }
 
 fn address(value: &str) -> Option<(&str, IpAddr)> {
-    match usual_ipv4(value.as_bytes()) {
-        Some(ip) => Some((value, IpAddr::V4(ip))),
-        None => Some((value, value.parse().ok()?)),
-    }
-}
-
-/// An IPv4 address. `None` where the standard parser has to decide.
-fn usual_ipv4(value: &[u8]) -> Option<Ipv4Addr> {
-    let (mut octets, mut octet, mut n_digits): (u32, u32, u32) = (0, 0, 0);
-    let mut n_dots = 0;
-    for byte in value {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            // A zero before other digits is for the standard parser to refuse.
-            if n_digits > 0 && octet == 0 {
-                return None;
-            }
-            octet = octet.wrapping_mul(10).wrapping_add(u32::from(digit));
-            n_digits = n_digits.wrapping_add(1);
-            if octet > 255 {
-                return None;
-            }
-        } else if *byte == b'.' && n_digits > 0 {
-            octets = octets << 8 | octet;
-            n_dots += 1;
-            (octet, n_digits) = (0, 0);
-        } else {
-            return None;
-        }
-    }
-    (n_dots == 3 && n_digits > 0).then(|| Ipv4Addr::from_bits(octets << 8 | octet))
+    Some((value, value.parse().ok()?))
 }
 
 pub(super) fn direction(value: &str) -> Option<Direction> {
