@@ -12,7 +12,10 @@ mod support;
 
 use std::{cell::Cell, hint::black_box, ops::ControlFlow};
 
-use flowlogd::flowlog::{Piece, Splitter, Start};
+use flowlogd::{
+    flowlog::{Piece, Splitter, Start},
+    intake::Memory,
+};
 use support::{
     input::Input,
     product::{self, Case, cases},
@@ -61,9 +64,10 @@ fn of_the_encoder(input: &Input, case: &Case) -> (f64, f64) {
     while let Some(piece) = splitter.next_piece() {
         let Piece::Record(record) = piece else { continue };
         let Ok(mut encoding) = encoder.begin(record) else { continue };
+        let mut memory = Memory::default();
         out.clear();
         let done = encoding.advance(&mut |event| {
-            case.framing.encode_event(&event, &mut out);
+            case.framing.encode_next(&event, &mut memory, &mut out);
             n_events += u64::from(before.is_some());
             ControlFlow::Continue(())
         });

@@ -13,6 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flate2::{Compression, write::GzEncoder};
 use flowlogd::{
     flowlog::{Piece, RawRecord, Splitter, Start, record, tuple::FlowTuple},
+    intake::Memory,
     model::Span,
 };
 use support::{
@@ -82,10 +83,11 @@ fn encode(criterion: &mut Criterion) {
         group.bench_function(case.name, |bencher| {
             bencher.iter(|| {
                 for (span, bytes) in &records {
+                    let mut memory = Memory::default();
                     out.clear();
                     let mut encoding = encoder.begin(RawRecord { span: *span, bytes }).expect("a record");
                     encoding.advance(&mut |event| {
-                        case.framing.encode_event(&event, &mut out);
+                        case.framing.encode_next(&event, &mut memory, &mut out);
                         ControlFlow::Continue(())
                     });
                     black_box(&out);

@@ -12,7 +12,7 @@ use flowlogd::{
     event::{Encoder, Event, EventFormat},
     flowlog::{Piece, Splitter, Start},
     intake::{
-        Framing, Selection,
+        Framing, Memory, Selection,
         protocols::{
             http_generic::{HttpFraming, HttpGeneric},
             sekoia::Sekoia,
@@ -98,10 +98,11 @@ pub(crate) fn run_chunks(
         while let Some(piece) = splitter.next_piece() {
             let Piece::Record(record) = piece else { continue };
             let Ok(mut encoding) = encoder.begin(record) else { continue };
+            let mut memory = Memory::default();
             loop {
                 let events = &mut reader.events;
                 let mut emit = |event: Event<'_>| {
-                    case.framing.encode_event(&event, &mut events.bytes);
+                    case.framing.encode_next(&event, &mut memory, &mut events.bytes);
                     events.finish_event(EventPlace { record: event.record, ordinal: event.id.ordinal });
                     if events.bytes.len() >= RUN_BYTES {
                         ControlFlow::Break(())

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, vec};
 
 use super::{
-    Event, EventFormat,
+    Event, EventFormat, Shared,
     context::Context,
     shape::{Shape, TupleKind},
 };
@@ -33,6 +33,8 @@ pub struct Encoder {
     hasher: RecordHasher,
     shape: Shape,
     body: Vec<u8>,
+    /// Groups of tuples that were begun.
+    n_groups: u64,
 }
 
 /// A record on its way into events. It is parsed once, however often the receiver of the events pauses.
@@ -80,7 +82,7 @@ impl Encoder {
     pub fn new(format: EventFormat, origin: &Origin, blob: &BlobName) -> Self {
         let shape = Shape::new(format, origin, blob.as_str());
         let hasher = RecordHasher::new(origin, blob.as_str());
-        Self { blob: blob.clone(), hasher, shape, body: Vec::new() }
+        Self { blob: blob.clone(), hasher, shape, body: Vec::new(), n_groups: 0 }
     }
 
     /// Parses a record, so that its events can be taken.
@@ -120,7 +122,7 @@ impl RecordEncoding<'_> {
     /// event that it was given counts as taken.
     pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
         let Self { encoder, raw, tuples, rejected } = self;
-        let Encoder { blob, shape, body, .. } = &mut **encoder;
+        let Encoder { blob, shape, body, n_groups, .. } = &mut **encoder;
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
@@ -170,10 +172,12 @@ impl RecordEncoding<'_> {
             if !group.begun {
                 shape.begin_group(*kind, &group.head);
                 group.begun = true;
+                *n_groups = n_groups.saturating_add(1);
             }
             body.clear();
             shape.write(body, &tuple, &group.head.rule, id, &place);
-            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body };
+            let shared = Some(Shared { group: *n_groups, length: shape.shared_length(*kind) });
+            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body, shared };
             if emit(event).is_break() {
                 return Encoded { rejected, done: false };
             }

@@ -1,18 +1,20 @@
 //! The product against the plain reading of the same documents: the writer's, in every shape.
 
-use std::fs;
+use std::{fs, ops::ControlFlow};
 
 use flowlogd::{
-    event::EventFormat,
-    flowlog::{RawRecord, RecordHasher, Start},
-    model::{Origin, Span},
+    event::{Encoder, EventFormat},
+    flowlog::{Piece, RawRecord, RecordHasher, Splitter, Start},
+    intake::{Framing as _, Memory, protocols::sekoia::Sekoia},
+    model::{BlobName, Origin, Secret, Span},
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+use url::Url;
 
 use crate::support::{
     convert::convert,
-    documents::only_file,
+    documents::{HEAD, only_file},
     examples::example,
     plain::{self, PlainPlace},
 };
@@ -104,6 +106,51 @@ fn check(shape: &str, n_minutes: u32) {
                 assert_eq!(value(body), value(&expected.to_string()), "{format:?}, {shape}, seed {seed}");
             }
         }
+    }
+}
+
+/// *Scenario*: the events of records of both kinds, many groups among them, taken with pauses and framed as texts within
+/// JSON, once each by itself and once with what a framing remembers.
+/// *Guarantees*: the bytes are the same.
+#[test]
+fn shared_beginnings() {
+    let url = Url::parse("https://intake.example").unwrap();
+    let framing = Sekoia::new(&url, &Secret::new("key".to_owned())).unwrap();
+    let documents: [&[u8]; 3] = [
+        include_bytes!("../data/seed/PT1H.json"),
+        include_bytes!("../data/odd.json"),
+        include_bytes!("../data/nsg/PT1H.json"),
+    ];
+    for format in [
+        EventFormat::Flow { provenance: true },
+        EventFormat::Ecs { enrich: true },
+        EventFormat::Columns { enrich: false },
+        EventFormat::Text,
+    ] {
+        let origin = Origin { account: ACCOUNT.to_owned(), container: CONTAINER.to_owned() };
+        let mut encoder = Encoder::new(format, &origin, &BlobName::new(BLOB));
+        let mut splitter = Splitter::new(Start::Beginning, 1024 * 1024);
+        let mut memory = Memory::default();
+        let (mut alone, mut behind) = (Vec::new(), Vec::new());
+        for document in documents {
+            splitter.push(document.strip_prefix(HEAD).unwrap_or(document));
+            while let Some(piece) = splitter.next_piece() {
+                let Piece::Record(record) = piece else { continue };
+                let mut encoding = encoder.begin(record).unwrap();
+                let mut pauses = 0;
+                while !encoding
+                    .advance(&mut |event| {
+                        framing.encode_event(&event, &mut alone);
+                        framing.encode_next(&event, &mut memory, &mut behind);
+                        pauses += 1;
+                        if pauses % 3 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    })
+                    .done
+                {}
+            }
+        }
+        assert!(alone.len() > 1_000);
+        assert_eq!(String::from_utf8(behind).unwrap(), String::from_utf8(alone).unwrap(), "{format:?}");
     }
 }
 
