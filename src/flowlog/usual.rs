@@ -1,6 +1,8 @@
-//! Records as Azure writes nearly all of them, read without a general parser: members that are known, texts without
-//! escapes, no white space within a token and nothing twice. Whatever looks different is left to the general parser, which
+//! Records as Azure writes nearly all of them, read without a general parser: texts without escapes, nothing twice, and
+//! what lies within the flows in its usual order. Whatever looks different is left to the general parser, which
 //! decides about right and wrong; so nothing here has to be explained to anybody.
+
+use serde::de::IgnoredAny;
 
 use super::{
     elements::Elements,
@@ -56,6 +58,15 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self) -> Option<Text<'a>> {
         self.expect(b'"')?;
         self.text_to_end().map(Text::borrowed)
+    }
+
+    /// Passes over any value.
+    pub(super) fn skip(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at..)?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        self.at += values.byte_offset();
+        Some(())
     }
 
     /// A number of one digit other than 0.

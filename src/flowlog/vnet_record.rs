@@ -16,7 +16,7 @@ use super::{
 pub const VERSION: u32 = 4;
 
 /// Few records have more groups of tuples: they are read with one allocation.
-const USUAL_GROUPS: usize = 16;
+const USUAL_GROUPS: usize = 64;
 
 /// What a record of virtual network flow logs says once. A text that the record lacks is empty.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ fn read_usual(text: &str) -> Option<(VnetFields<'_>, Vec<TupleGroup<'_>>)> {
                 reader.flow_records(&mut groups)?;
                 return once(&mut members_seen, 8);
             }
-            _ => return None,
+            _ => return reader.skip(),
         };
         *place = reader.text()?;
         once(&mut members_seen, bit)
