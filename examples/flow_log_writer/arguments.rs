@@ -8,9 +8,11 @@ use chrono::{DateTime, Duration, NaiveDateTime, Utc};
 use clap::{Args, Parser};
 
 use crate::{
-    kind::Kind,
-    nic::{Nic, Plan},
-    shape::Shape,
+    generator::{
+        kind::Kind,
+        nic::{Nic, Plan},
+        shape::Shape,
+    },
     sink::{Account, Azure, Directory, Sink},
 };
 

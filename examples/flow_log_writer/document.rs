@@ -1,13 +1,7 @@
 //! The blocks of one `PT1H.json`. The first is the head, the last the closing brackets; each minute adds one before
 //! the closing block, so that every byte before it stays as it was.
 
-use crate::record::Record;
-
-/// First block of every document.
-pub(crate) const HEAD: &str = r#"{"records":["#;
-
-/// Last block of every document.
-pub(crate) const TAIL: &str = "]}";
+use crate::generator::{HEAD, TAIL, record::Record};
 
 /// A document that grows.
 #[derive(Debug)]
@@ -36,7 +30,7 @@ pub(crate) struct Growth {
 impl Growth {
     /// The blob's length after this commit.
     pub(crate) fn length(&self) -> u64 {
-        self.offset + bytes(&self.added) + TAIL_BYTES
+        self.offset + bytes(&self.added) + tail_bytes()
     }
 
     /// By how many bytes the blob grows.
@@ -48,7 +42,9 @@ impl Growth {
     }
 }
 
-const TAIL_BYTES: u64 = 2;
+fn tail_bytes() -> u64 {
+    u64::try_from(TAIL.len()).unwrap_or_default()
+}
 
 fn bytes(blocks: &[String]) -> u64 {
     blocks.iter().map(|block| u64::try_from(block.len()).unwrap_or_default()).sum()
@@ -73,7 +69,7 @@ impl Document {
         }
         let offset = match committed {
             None => u64::try_from(HEAD.len()).unwrap_or_default(),
-            Some(_) => self.length - TAIL_BYTES,
+            Some(_) => self.length - tail_bytes(),
         };
         let mut growth =
             Growth { name: self.name.clone(), committed, offset, added: Vec::new(), records: Vec::new() };

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::{
+use crate::generator::{
     json::{Escape, push_string},
     nsg,
     record::Record,

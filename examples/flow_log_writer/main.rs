@@ -3,16 +3,9 @@
 mod arguments;
 mod bulk;
 mod document;
-mod identity;
-mod json;
-mod kind;
+mod generator;
 mod ledger;
-mod nic;
-mod nsg;
-mod record;
-mod shape;
 mod sink;
-mod tuples;
 mod writer;
 
 use std::{

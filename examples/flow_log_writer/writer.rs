@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::{
     document::{Document, Growth},
+    generator::nic::{Nic, Plan},
     ledger::Ledger,
-    nic::{Nic, Plan},
     sink::Sink,
 };
 

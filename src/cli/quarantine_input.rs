@@ -21,7 +21,7 @@ use crate::{
         json::{write_name, write_string},
     },
     flowlog::{
-        Piece, RawRecord, Splitter, Start, Tail,
+        Element, Piece, RawRecord, Splitter, Start, Tail,
         record::{self, Record},
     },
     model::{BlobName, Origin, Reason, Scope, Span},
@@ -232,8 +232,8 @@ fn has_tuple(record: &OwnedRecord, ordinal: u32, element: &str) -> bool {
 }
 
 fn nth_element<'a>(record: &Record<'a>, ordinal: u32) -> Option<&'a str> {
-    let mut elements = record.groups.iter().flat_map(|group| group.tuples.iter().copied());
-    elements.nth(usize::try_from(ordinal).ok()?).map(serde_json::value::RawValue::get)
+    let mut elements = record.groups.iter().flat_map(|group| group.tuples.clone());
+    elements.nth(usize::try_from(ordinal).ok()?).map(Element::json)
 }
 
 /// The head of the record with nothing but this tuple, at its ordinal: two equal tuples of a record keep different ids.

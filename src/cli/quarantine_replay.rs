@@ -263,7 +263,7 @@ impl Sender<'_> {
                 let id = known.id.unwrap_or(EventId { record: key, ordinal: row.place.ordinal });
                 let time_ms = known.time_ms.unwrap_or_default();
                 let mut encoded = EncodedEvents::default();
-                let event = Event { id, record: row.place.record, time_ms, body };
+                let event = Event { id, record: row.place.record, time_ms, body, shared: None };
                 self.encode(&event, &mut encoded);
                 self.push(&row, &encoded, store)?;
             }

@@ -104,6 +104,11 @@ impl EcsWriter {
         self.rule.push(b'}');
     }
 
+    /// What the events of the group at hand start with.
+    pub(super) fn message(&self) -> &[u8] {
+        &self.message
+    }
+
     pub(super) fn write(&mut self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, id: EventId) {
         self.flow_tuple.clear();
         write_tuple(&mut self.flow_tuple, tuple);

@@ -2,16 +2,14 @@
 
 use std::{ops::ControlFlow, vec};
 
-use serde_json::value::RawValue;
-
 use super::{
-    Event, EventFormat,
+    Event, EventFormat, Shared,
     context::Context,
     shape::{Shape, TupleKind},
 };
 use crate::{
     flowlog::{
-        Damage, DamageKind, RawRecord, RecordHasher,
+        Damage, DamageKind, Elements, RawRecord, RecordHasher,
         record::{self, GroupHead, RecordError, TupleGroup},
     },
     model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
@@ -36,6 +34,8 @@ pub struct Encoder {
     hasher: RecordHasher,
     shape: Shape,
     body: Vec<u8>,
+    /// Groups of tuples that were begun.
+    n_groups: u64,
 }
 
 /// A record on its way into events. It is parsed once, however often the receiver of the events pauses.
@@ -76,7 +76,7 @@ struct OpenGroup<'a> {
     head: GroupHead<'a>,
     /// The shape has been told.
     begun: bool,
-    elements: vec::IntoIter<&'a RawValue>,
+    elements: Elements<'a>,
 }
 
 impl Encoder {
@@ -85,7 +85,7 @@ impl Encoder {
     pub fn new(format: EventFormat, origin: &Origin, blob: &BlobName) -> Self {
         let shape = Shape::new(format, origin, blob.as_str());
         let hasher = RecordHasher::new(origin, blob.as_str());
-        Self { blob: blob.clone(), hasher, shape, body: Vec::new() }
+        Self { blob: blob.clone(), hasher, shape, body: Vec::new(), n_groups: 0 }
     }
 
     /// Parses a record, so that its events can be taken.
@@ -108,7 +108,7 @@ impl Encoder {
             }
         };
         self.shape.begin_record(&record.head, &RecordPlace { blob: self.blob.as_str(), span: raw.span });
-        let in_group = |group: &TupleGroup<'_>| u64::try_from(group.tuples.len()).unwrap_or(u64::MAX);
+        let in_group = |group: &TupleGroup<'_>| u64::try_from(group.tuples.n_left()).unwrap_or(u64::MAX);
         let in_record = record.groups.iter().map(in_group).fold(0, u64::saturating_add);
         let tuples = Tuples {
             key: self.hasher.key(&raw),
@@ -140,7 +140,7 @@ impl RecordEncoding<'_> {
     /// event that it was given counts as taken.
     pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
         let Self { encoder, raw, tuples, rejected } = self;
-        let Encoder { blob, shape, body, .. } = &mut **encoder;
+        let Encoder { blob, shape, body, n_groups, .. } = &mut **encoder;
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
@@ -152,7 +152,7 @@ impl RecordEncoding<'_> {
             let Some(group) = open else {
                 match groups.next() {
                     Some(TupleGroup { head, tuples }) => {
-                        *open = Some(OpenGroup { head, begun: false, elements: tuples.into_iter() });
+                        *open = Some(OpenGroup { head, begun: false, elements: tuples });
                     }
                     None => return Encoded { rejected, done: true },
                 }
@@ -168,7 +168,7 @@ impl RecordEncoding<'_> {
                 encoded_before = encoded_before.saturating_add(1);
             }
             *next_ordinal = next_ordinal.saturating_add(1);
-            let tuple_text = record::tuple_text(element);
+            let tuple_text = element.text();
             let parsed = match &tuple_text {
                 Some(text) => kind.parse(text).map_err(|error| error.to_string()),
                 None => Err("flow tuple: expected a text".to_owned()),
@@ -182,7 +182,7 @@ impl RecordEncoding<'_> {
                         span: raw.span,
                         ordinal: Some(id.ordinal),
                         context: Some(context.with_place(raw, *kind, &group.head)),
-                        text: element.get().as_bytes().to_vec(),
+                        text: element.json().as_bytes().to_vec(),
                         answer: None,
                     });
                     rejected_bytes += rejected.last().map_or(0, Rejected::bytes_in_memory);
@@ -195,10 +195,12 @@ impl RecordEncoding<'_> {
             if !group.begun {
                 shape.begin_group(*kind, &group.head);
                 group.begun = true;
+                *n_groups = n_groups.saturating_add(1);
             }
             body.clear();
             shape.write(body, &tuple, &group.head.rule, id, &place);
-            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body };
+            let shared = Some(Shared { group: *n_groups, length: shape.shared_length(*kind) });
+            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body, shared };
             if emit(event).is_break() {
                 return Encoded { rejected, done: false };
             }

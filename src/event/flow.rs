@@ -87,6 +87,11 @@ pub(super) fn write_tuple(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
     if tuple.has_all_counters() {
         return write_escaped(out, tuple.text.as_bytes());
     }
+    let (before, counters) = tuple.text.split_at(tuple.counters_at);
+    if counters == ",,," {
+        write_escaped(out, before.as_bytes());
+        return out.extend_from_slice(b"0,0,0,0");
+    }
     let counters = FlowTuple::FIELDS_BEFORE_COUNTERS..FlowTuple::FIELDS_BEFORE_COUNTERS.saturating_add(4);
     let mut fields = tuple.text.split(',');
     for index in 0..counters.end {

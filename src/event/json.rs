@@ -3,6 +3,8 @@
 
 use itoa::Buffer;
 
+use crate::flowlog::unescaped_length;
+
 /// How a byte below 0x80 is written: 0 as it stands, `u` as `\u00XX`, else a backslash and this letter.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks each index")]
 const ESCAPES: [u8; 256] = {
@@ -27,8 +29,8 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Appends a text with everything escaped that must be, without quotes.
 pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| escape_of(*byte) != 0) {
-        let (clean, escaped) = rest.split_at(at);
+    loop {
+        let (clean, escaped) = rest.split_at(unescaped_length(rest));
         out.extend_from_slice(clean);
         let Some((byte, behind)) = escaped.split_first() else { return };
         match escape_of(*byte) {
@@ -40,7 +42,6 @@ pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
         }
         rest = behind;
     }
-    out.extend_from_slice(rest);
 }
 
 /// Appends a text as a JSON string.

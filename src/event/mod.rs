@@ -56,4 +56,15 @@ pub struct Event<'a> {
     pub time_ms: i64,
     /// The event in its format, without a line end.
     pub body: &'a [u8],
+    /// What it has in common with the events around it, where that is known.
+    pub shared: Option<Shared>,
+}
+
+/// The part of an event that all events of a group of tuples begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Number of the group, of all that the encoder has come to.
+    pub group: u64,
+    /// Length of the part.
+    pub length: usize,
 }

@@ -96,6 +96,16 @@ impl Shape {
         }
     }
 
+    /// How much is the same at the beginning of all events of the group that was begun last.
+    pub(super) fn shared_length(&self, kind: TupleKind) -> usize {
+        match (self, kind) {
+            (Self::Flow { vnet, .. }, TupleKind::Vnet) => vnet.group().len(),
+            (Self::Flow { nsg, .. }, TupleKind::Nsg(_)) => nsg.group().len(),
+            (Self::Ecs { vnet, columns: None, .. }, TupleKind::Vnet) => vnet.message().len(),
+            (Self::Ecs { .. } | Self::Text, _) => 0,
+        }
+    }
+
     /// Appends the event of a tuple of the record and group that were begun last.
     pub(super) fn write(
         &mut self,

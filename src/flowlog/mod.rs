@@ -3,6 +3,7 @@
 //! Bytes, and nothing else, go in. Facts about the format are from Microsoft's pages "Virtual network flow logs"
 //! and "Flow logging for network security groups".
 
+mod elements;
 mod head;
 mod identity;
 mod json_scan;
@@ -14,10 +15,15 @@ pub mod record;
 mod split;
 mod time;
 pub mod tuple;
+mod usual;
+mod usual_tuple;
 pub mod vnet_record;
+mod wide_scan;
 
+pub use elements::{Element, Elements};
 pub use identity::RecordHasher;
 pub use path::FLOW_LOG_CONTAINERS;
 pub use piece::{Damage, DamageKind, Damaged, Piece, RawRecord, Tail};
 pub use split::{Splitter, Start};
 pub use time::RecordTime;
+pub(crate) use wide_scan::unescaped_length;

@@ -8,6 +8,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
+    elements::Elements,
     record::{
         Element, GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time,
         unknown_version,
@@ -136,7 +137,7 @@ fn check(members: Members<'_>) -> Result<Record<'_>, RecordError> {
     for RuleFlows { rule, flows } in flows {
         groups.extend(flows.into_iter().map(|InterfaceFlows { mac, flow_tuples }| TupleGroup {
             head: GroupHead { acl_id: Text::default(), rule: rule.clone(), mac },
-            tuples: flow_tuples,
+            tuples: Elements::any(flow_tuples),
         }));
     }
     Ok(Record { head: Head::Nsg(head), groups })

@@ -3,7 +3,7 @@
 //! A record with `flowRecords` is one of virtual network flow logs, another one with `properties` is one of network
 //! security groups. Both may stand in one stream.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use memchr::memmem;
 use serde::{
@@ -13,6 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
+    elements::Elements,
     nsg_record::{self, NsgHead},
     time::RecordTime,
     vnet_record::{self, VnetHead},
@@ -41,8 +42,8 @@ pub enum Head<'a> {
 pub struct TupleGroup<'a> {
     /// What they have in common.
     pub head: GroupHead<'a>,
-    /// The elements as they stand: a text with a flow tuple, if all is well.
-    pub tuples: Vec<&'a RawValue>,
+    /// The tuples.
+    pub tuples: Elements<'a>,
 }
 
 /// What the tuples of a group have in common. A text that the group lacks is empty.
@@ -227,16 +228,6 @@ pub fn members(bytes: &[u8]) -> Vec<Member<'_>> {
     serde_json::from_slice::<Members<'_>>(bytes).map(|members| members.0).unwrap_or_default()
 }
 
-/// The text of a `flowTuples` element; `None` where the element is not a text.
-#[must_use]
-pub fn tuple_text(element: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = element.get().strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::from_str(element.get()).ok().map(Cow::Owned)
-}
-
 /// A text of a record; empty where the record has none, or null.
 #[derive(Debug, Clone)]
 pub struct Text<'a>(TextIn<'a>);
@@ -251,6 +242,12 @@ enum TextIn<'a> {
 impl Default for Text<'_> {
     fn default() -> Self {
         Self(TextIn::Record(""))
+    }
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn borrowed(text: &'a str) -> Self {
+        Self(TextIn::Record(text))
     }
 }
 
@@ -305,6 +302,10 @@ pub(super) struct Version<'a>(&'a str);
 impl<'a> Version<'a> {
     pub(super) fn of(value: &'a RawValue) -> Self {
         Self(value.get())
+    }
+
+    pub(super) fn of_text(number: &'a str) -> Self {
+        Self(number)
     }
 
     pub(super) fn number(&self) -> Option<u32> {

@@ -2,11 +2,15 @@
 
 use core::net::IpAddr;
 
+use super::usual_tuple;
+
 /// One observation of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowTuple<'a> {
     /// The tuple as it stands.
     pub text: &'a str,
+    /// Where in `text` what follows the encryption begins: the counters, if there are any.
+    pub counters_at: usize,
     /// How many of the four counters stand in the text, empty ones not counted.
     pub n_counters_written: usize,
     /// Milliseconds since 1970; the year has four digits.
@@ -110,6 +114,14 @@ impl<'a> FlowTuple<'a> {
     /// # Errors
     /// The first field that is not what it should be.
     pub fn parse(text: &'a str) -> Result<Self, TupleError> {
+        match usual_tuple::read(text) {
+            Some(tuple) => Ok(tuple),
+            None => Self::parse_any(text),
+        }
+    }
+
+    /// The same, for any tuple.
+    pub(super) fn parse_any(text: &'a str) -> Result<Self, TupleError> {
         let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
         let (source, destination) = endpoints(&mut fields)?;
@@ -117,6 +129,8 @@ impl<'a> FlowTuple<'a> {
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
         let encryption = required(fields.next(), "encryption", "a text", Some)?;
+        let before_counters = text.match_indices(',').nth(Self::FIELDS_BEFORE_COUNTERS.saturating_sub(1));
+        let counters_at = before_counters.map_or(text.len(), |(comma, _)| comma.saturating_add(1));
         let mut n_counters_written = 0;
         let mut counter = |field| match fields.next() {
             None | Some("") => Ok(0),
@@ -129,6 +143,7 @@ impl<'a> FlowTuple<'a> {
         let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
         Ok(Self {
             text,
+            counters_at,
             n_counters_written,
             time_ms,
             source,
@@ -140,6 +155,12 @@ impl<'a> FlowTuple<'a> {
             sent,
             received,
         })
+    }
+
+    /// The time in a tuple, which may be in seconds, in milliseconds.
+    pub(super) fn milliseconds(raw: u64) -> Option<i64> {
+        let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
+        i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
     }
 
     /// Whether all four counters stand in the text.
@@ -174,9 +195,7 @@ pub fn time_of(tuple: &str) -> Option<i64> {
 }
 
 fn milliseconds(value: &str) -> Option<i64> {
-    let raw: u64 = number(value)?;
-    let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
-    i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
+    FlowTuple::milliseconds(number(value)?)
 }
 
 /// The next four fields: both addresses, then both ports.

@@ -4,15 +4,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    elements::Elements,
     record::{
         Element, GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time,
         unknown_version,
     },
     time::RecordTime,
+    usual::Reader,
 };
 
 /// The version of virtual network flow logs.
 pub const VERSION: u32 = 4;
+
+/// Few records have more groups of tuples: they are read with one allocation.
+const USUAL_GROUPS: usize = 64;
 
 /// What a record of virtual network flow logs says once. A text that the record lacks is empty.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub struct VnetHead<'a> {
 }
 
 /// The members of a record. Any order; unknown members are ignored; a list that is missing or null is empty.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VnetFields<'a> {
     #[serde(borrow, default)]
@@ -53,7 +58,7 @@ pub struct VnetFields<'a> {
     pub operation_name: Text<'a>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct FlowRecords<'a> {
     #[serde(borrow, default, deserialize_with = "list")]
     flows: Vec<Flow<'a>>,
@@ -91,20 +96,66 @@ impl Element for FlowGroup<'_> {
 
 /// Reads a record. The outer error says that its members do not fit.
 pub(super) fn read(text: &str) -> serde_json::Result<Result<Record<'_>, RecordError>> {
+    if let Some((fields, groups)) = read_usual(text) {
+        return Ok(head(fields).map(|head| Record { head: Head::Vnet(head), groups }));
+    }
     serde_json::from_str(text).map(check)
 }
 
-fn check(mut fields: VnetFields<'_>) -> Result<Record<'_>, RecordError> {
+/// A record as nearly all are.
+fn read_usual(text: &str) -> Option<(VnetFields<'_>, Vec<TupleGroup<'_>>)> {
+    let mut fields = VnetFields::default();
+    let mut groups = Vec::new();
+    let mut members_seen = 0_u16;
+    let mut reader = Reader::of(text);
+    reader.object(|reader, name| {
+        let (bit, place) = match name {
+            "time" => (0, fields.time.insert(Text::default())),
+            "flowLogGUID" => (1, &mut fields.flow_log_guid),
+            "macAddress" => (2, &mut fields.mac_address),
+            "category" => (3, &mut fields.category),
+            "flowLogResourceID" => (4, &mut fields.flow_log_resource_id),
+            "targetResourceID" => (5, &mut fields.target_resource_id),
+            "operationName" => (6, &mut fields.operation_name),
+            "flowLogVersion" => {
+                fields.flow_log_version = Some(Version::of_text(reader.digit()?));
+                return once(&mut members_seen, 7);
+            }
+            "flowRecords" => {
+                groups.reserve_exact(USUAL_GROUPS);
+                reader.flow_records(&mut groups)?;
+                return once(&mut members_seen, 8);
+            }
+            _ => return reader.skip(),
+        };
+        *place = reader.text()?;
+        once(&mut members_seen, bit)
+    })?;
+    reader.end()?;
+    (members_seen & 1 << 8 != 0).then_some((fields, groups))
+}
+
+/// Notes that a member was seen; `None` where it was seen before.
+fn once(members_seen: &mut u16, bit: u16) -> Option<()> {
+    let before = *members_seen;
+    *members_seen |= 1 << bit;
+    (*members_seen != before).then_some(())
+}
+
+fn head(fields: VnetFields<'_>) -> Result<VnetHead<'_>, RecordError> {
     check_version(fields.flow_log_version.as_ref())?;
-    let time = record_time(fields.time.as_ref())?;
+    Ok(VnetHead { time: record_time(fields.time.as_ref())?, fields })
+}
+
+fn check(mut fields: VnetFields<'_>) -> Result<Record<'_>, RecordError> {
     let mut groups = Vec::new();
     for Flow { acl_id, flow_groups } in std::mem::take(&mut fields.flow_records.flows) {
         groups.extend(flow_groups.into_iter().map(|FlowGroup { rule, flow_tuples }| TupleGroup {
             head: GroupHead { acl_id: acl_id.clone(), rule, mac: Text::default() },
-            tuples: flow_tuples,
+            tuples: Elements::any(flow_tuples),
         }));
     }
-    Ok(Record { head: Head::Vnet(VnetHead { time, fields }), groups })
+    Ok(Record { head: Head::Vnet(head(fields)?), groups })
 }
 
 pub(super) fn check_version(version: Option<&Version<'_>>) -> Result<(), RecordError> {

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod confirmation;
 pub mod driver;
 pub mod http_intake;
+mod memory;
 pub mod oauth;
 pub mod protocols;
 pub mod redaction;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 
 pub use answer::Answer;
 pub use confirmation::{Confirmation, Confirmed};
+pub use memory::Memory;
 pub use selection::Selection;
 
 /// An answer is a list of ids as a rule; a larger one is no answer to us.
@@ -35,6 +37,11 @@ pub trait Framing: Send + Sync + fmt::Debug {
 
     /// Appends one event as it will stand in the body, without separator.
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>);
+
+    /// The same for an event that comes behind others of its encoder, and may have its beginning in common with them.
+    fn encode_next(&self, event: &Event<'_>, _memory: &mut Memory, out: &mut Vec<u8>) {
+        self.encode_event(event, out);
+    }
 
     /// The body for the events at `ranges` of `events`. Its length is `overhead().body_length(...)` of them. Called
     /// again with fewer ranges after a split; nothing is encoded twice.

@@ -10,7 +10,7 @@ use crate::{
     checkpoint::{ContextHash, Position},
     event::{Encoder, Event, RecordEncoding},
     flowlog::{DamageKind, Piece, Splitter},
-    intake::{Framing, Intake},
+    intake::{Framing, Intake, Memory},
     model::Rejected,
     offload::{Ending, offload},
 };
@@ -171,8 +171,9 @@ fn encode(
     pending: &mut Pending,
 ) -> Result<Box<Parser>, WithinRecord> {
     let events = &mut pending.events;
+    let mut memory = Memory::default();
     let mut emit = |event: Event<'_>| {
-        framing.encode_event(&event, &mut events.bytes);
+        framing.encode_next(&event, &mut memory, &mut events.bytes);
         events.finish_event(EventPlace { record: event.record, ordinal: event.id.ordinal });
         if events.bytes.len() >= RUN_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };

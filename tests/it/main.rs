@@ -9,6 +9,7 @@
 
 mod support;
 
+mod differential;
 mod golden;
 mod golden_nsg;
 mod simulation;

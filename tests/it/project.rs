@@ -129,7 +129,8 @@ fn the_image_is_built_from_the_sources_alone() {
     for key in ["build", "readme", "license-file", "workspace"] {
         assert!(manifest["package"].get(key).is_none(), "{key}");
     }
-    assert!(["bin", "lib", "example", "bench", "patch"].iter().all(|key| manifest.get(*key).is_none()));
+    assert!(["bin", "lib", "example", "patch"].iter().all(|key| manifest.get(*key).is_none()));
+    assert!(manifest.get("bench").is_none() || copied.contains("benches"));
 }
 
 /// Keys of the unit with all their values, `[Section]` apart.

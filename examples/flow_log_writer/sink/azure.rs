@@ -17,7 +17,10 @@ use flowlogd::{
 };
 
 use super::Sink;
-use crate::document::{Growth, HEAD, TAIL};
+use crate::{
+    document::Growth,
+    generator::{HEAD, TAIL},
+};
 
 /// The status of an answer that says: it is there already.
 const CONFLICT: u16 = 409;

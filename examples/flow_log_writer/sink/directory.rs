@@ -10,7 +10,10 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 
 use super::Sink;
-use crate::document::{Growth, HEAD, TAIL};
+use crate::{
+    document::Growth,
+    generator::{HEAD, TAIL},
+};
 
 /// The new version of a document is built here and moved into its place whole.
 const PARTIAL: &str = ".flow_log_writer.partial";

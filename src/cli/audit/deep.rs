@@ -92,7 +92,7 @@ fn take_pieces(splitter: &mut Splitter, recount: &mut Recount) {
             Some(Piece::Damaged(_)) => continue,
             Some(Piece::Record(raw)) => match record::parse(raw.bytes) {
                 Ok(record) => {
-                    Ok(record.groups.iter().map(|group| group.tuples.len()).fold(0, usize::saturating_add))
+                    Ok(record.groups.iter().map(|group| group.tuples.n_left()).fold(0, usize::saturating_add))
                 }
                 Err(RecordError::BadRecord(_) | RecordError::UnknownVersion { .. }) => Ok(0),
                 Err(RecordError::NotJson(detail)) => Err(detail),

@@ -355,7 +355,8 @@ fn events(framing: &dyn Framing, batch: usize) -> EncodedEvents {
     let record = Span { from, to: from + 1 };
     for ordinal in 0..u32::try_from(EVENTS_EACH).unwrap() {
         let id = EventId { record: RecordKey::new(u128::from(from)), ordinal };
-        framing.encode_event(&Event { id, record, time_ms: 0, body: br#"{"flow":1}"# }, &mut events.bytes);
+        let event = Event { id, record, time_ms: 0, body: br#"{"flow":1}"#, shared: None };
+        framing.encode_event(&event, &mut events.bytes);
         events.finish_event(EventPlace { record, ordinal });
     }
     events

@@ -81,6 +81,9 @@ impl Surround<'_> {
 pub(super) fn push_line(event: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(event);
+    if memchr::memchr2(b'\n', b'\r', event).is_none() {
+        return;
+    }
     for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r')) {
         *byte = b' ';
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{Event, json},
-    intake::{Answer, Framing, Overhead, Protocol, Verdict},
+    intake::{Answer, Framing, Memory, Overhead, Protocol, Verdict},
     model::Secret,
 };
 
@@ -64,6 +64,13 @@ impl Framing for Sekoia {
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         out.push(b'"');
         json::write_escaped(out, event.body);
+        out.push(b'"');
+    }
+
+    fn encode_next(&self, event: &Event<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
+        out.push(b'"');
+        let rest = memory.write_shared(event, out, json::write_escaped);
+        json::write_escaped(out, rest);
         out.push(b'"');
     }
 

@@ -24,7 +24,7 @@ pub(super) fn answer(status: u16, body: &str) -> Answer {
 /// An event with this text.
 pub(super) fn event(body: &[u8]) -> Event<'_> {
     let id = EventId { record: RecordKey::new(7), ordinal: 0 };
-    Event { id, record: Span { from: 0, to: 1 }, time_ms: 0, body }
+    Event { id, record: Span { from: 0, to: 1 }, time_ms: 0, body, shared: None }
 }
 
 /// The whole body for these events. Checks on the way that its length is the announced one.

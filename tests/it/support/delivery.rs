@@ -64,7 +64,7 @@ pub(crate) fn encode(intake: &HttpIntake, texts: &[impl AsRef<str>]) -> EncodedE
     for (ordinal, text) in (0..).zip(texts) {
         let record = Span { from: 0, to: 1 };
         let id = EventId { record: RecordKey::new(1), ordinal };
-        let event = Event { id, record, time_ms: 0, body: text.as_ref().as_bytes() };
+        let event = Event { id, record, time_ms: 0, body: text.as_ref().as_bytes(), shared: None };
         intake.framing().encode_event(&event, &mut events.bytes);
         events.finish_event(EventPlace { record, ordinal });
     }

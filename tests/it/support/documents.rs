@@ -62,7 +62,7 @@ pub(crate) fn events(minutes: &[&Minute]) -> Vec<String> {
     events
 }
 
-fn only_file(directory: &Path) -> std::path::PathBuf {
+pub(crate) fn only_file(directory: &Path) -> std::path::PathBuf {
     let mut path = directory.to_owned();
     while path.is_dir() {
         path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();

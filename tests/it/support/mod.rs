@@ -19,6 +19,7 @@ pub(crate) mod memory_store;
 pub(crate) mod mutator;
 pub(crate) mod nginx;
 pub(crate) mod osmem;
+pub(crate) mod plain;
 pub(crate) mod processes;
 pub(crate) mod programs;
 pub(crate) mod proxy;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::{
+use super::{
     json::{Escape, push_string},
     record::{Record, Spelling},
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use fastrand::Rng;
 
-use crate::{
+use super::{
     identity::Identity,
     json::{Escape, push_string},
     kind::Kind,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use chrono::{DateTime, Timelike as _, Utc};
 use fastrand::Rng;
 
-use crate::{
+use super::{
     identity::Identity,
     kind::Kind,
     record::{AclFlows, Record, RecordTime, RuleFlows},

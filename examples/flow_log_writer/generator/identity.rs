@@ -4,7 +4,7 @@
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use fastrand::Rng;
 
-use crate::{
+use super::{
     kind::Kind,
     nic::Plan,
     shape::{Shape, pick},

@@ -8,7 +8,7 @@ use std::{
 
 use fastrand::Rng;
 
-use crate::{
+use super::{
     kind::Kind,
     shape::{Shape, pick},
 };
