@@ -30,7 +30,7 @@ pub(super) fn write_community_id(
     destination: &Endpoint<'_>,
 ) {
     let ports = Ports::of(protocol, source.port, destination.port);
-    let (mut first, mut second) = ((source.ip, ports.source), (destination.ip, ports.destination));
+    let (mut first, mut second) = ((source.ip(), ports.source), (destination.ip(), ports.destination));
     if second < first && !ports.is_one_way {
         (first, second) = (second, first);
     }

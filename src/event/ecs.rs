@@ -109,24 +109,38 @@ impl EcsWriter {
         &self.message
     }
 
+    /// Appends an event, behind [`Self::message`].
     pub(super) fn write(&mut self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, id: EventId) {
-        self.flow_tuple.clear();
-        write_tuple(&mut self.flow_tuple, tuple);
-        out.extend_from_slice(&self.message);
-        write_escaped(out, &self.flow_tuple);
+        if tuple.needs_escapes {
+            self.flow_tuple.clear();
+            write_tuple(&mut self.flow_tuple, tuple);
+            write_escaped(out, &self.flow_tuple);
+        } else {
+            write_tuple(out, tuple);
+        }
         out.extend_from_slice(b"\\\"}\"");
         self.write_event(out, tuple, id);
         out.extend_from_slice(b",\"@timestamp\":\"");
         self.timestamps.write(out, tuple.time_ms.saturating_mul(1_000));
-        out.extend_from_slice(b"Z\",\"action\":{\"properties\":{\"FlowEncryption\":");
-        write_string(out, tuple.encryption);
-        out.extend_from_slice(b",\"OperationName\":");
+        out.extend_from_slice(b"Z\",\"action\":{\"properties\":{\"FlowEncryption\":\"");
+        if tuple.needs_escapes {
+            write_escaped(out, tuple.encryption.as_bytes());
+        } else {
+            out.extend_from_slice(tuple.encryption.as_bytes());
+        }
+        out.extend_from_slice(b"\",\"OperationName\":");
         out.extend_from_slice(&self.operation);
         out.extend_from_slice(b"},\"target\":\"network-traffic\"}");
         let is_outbound = tuple.direction == Direction::Outbound;
         let mac_if = |is_ours: bool| if is_ours { self.mac.as_str() } else { "" };
-        write_side(out, "source", &tuple.source, tuple.sent, mac_if(is_outbound));
-        write_side(out, "destination", &tuple.destination, tuple.received, mac_if(!is_outbound));
+        write_side(out, b",\"source\":{\"address\":\"", &tuple.source, tuple.sent, mac_if(is_outbound));
+        write_side(
+            out,
+            b",\"destination\":{\"address\":\"",
+            &tuple.destination,
+            tuple.received,
+            mac_if(!is_outbound),
+        );
         self.write_network(out, tuple, is_outbound);
         write_related(out, tuple.source.address, tuple.destination.address);
         out.extend_from_slice(&self.rule);
@@ -165,7 +179,7 @@ impl EcsWriter {
         out.push(b'"');
         if self.enrich {
             write_text_member(out, "transport", enrich::transport(tuple.protocol));
-            write_text_member(out, "type", if tuple.source.ip.is_ipv6() { "ipv6" } else { "ipv4" });
+            write_text_member(out, "type", if tuple.source.is_ipv6() { "ipv6" } else { "ipv4" });
             write_name(out, "bytes");
             write_number(out, tuple.sent.bytes.saturating_add(tuple.received.bytes));
             write_name(out, "packets");
@@ -244,8 +258,8 @@ pub(super) fn write_resource(out: &mut Vec<u8>, id: &str, parts: &ArmId<'_>) {
     write_object(out, "resource", &members);
 }
 
-fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: Traffic, mac: &str) {
-    begin_side(out, name, endpoint);
+fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffic: Traffic, mac: &str) {
+    begin_side(out, opening, endpoint);
     out.extend_from_slice(b",\"packets\":");
     write_number(out, traffic.packets);
     out.extend_from_slice(b",\"bytes\":");
@@ -254,10 +268,9 @@ fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: T
     out.push(b'}');
 }
 
-/// Appends one side of a flow, through its port.
-pub(super) fn begin_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>) {
-    write_name(out, name);
-    out.extend_from_slice(b"{\"address\":\"");
+/// Appends one side of a flow, through its port. `opening` is what stands before the address.
+pub(super) fn begin_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>) {
+    out.extend_from_slice(opening);
     out.extend_from_slice(endpoint.address.as_bytes());
     out.extend_from_slice(b"\",\"ip\":\"");
     out.extend_from_slice(endpoint.address.as_bytes());
@@ -265,16 +278,16 @@ pub(super) fn begin_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>)
     write_number(out, endpoint.port);
 }
 
-/// Appends both addresses, sorted, without repetition.
+/// Appends both addresses, sorted, without repetition. Addresses need no escapes.
 pub(super) fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
     let (first, second) = if other < one { (other, one) } else { (one, other) };
-    out.extend_from_slice(b",\"related\":{\"ip\":[");
-    write_string(out, first);
+    out.extend_from_slice(b",\"related\":{\"ip\":[\"");
+    out.extend_from_slice(first.as_bytes());
     if first != second {
-        out.push(b',');
-        write_string(out, second);
+        out.extend_from_slice(b"\",\"");
+        out.extend_from_slice(second.as_bytes());
     }
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(b"\"]}");
 }
 
 /// Appends an object of those members that have a text; nothing where none has.

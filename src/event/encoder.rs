@@ -33,6 +33,7 @@ pub struct Encoder {
     blob: BlobName,
     hasher: RecordHasher,
     shape: Shape,
+    /// The event at hand. What the events of its group share stays in it from one to the next.
     body: Vec<u8>,
     /// Groups of tuples that were begun.
     n_groups: u64,
@@ -196,10 +197,13 @@ impl RecordEncoding<'_> {
                 shape.begin_group(*kind, &group.head);
                 group.begun = true;
                 *n_groups = n_groups.saturating_add(1);
+                body.clear();
+                body.extend_from_slice(shape.shared(*kind));
             }
-            body.clear();
+            let length = shape.shared(*kind).len();
+            body.truncate(length);
             shape.write(body, &tuple, &group.head.rule, id, &place);
-            let shared = Some(Shared { group: *n_groups, length: shape.shared_length(*kind) });
+            let shared = Some(Shared { group: *n_groups, length });
             let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body, shared };
             if emit(event).is_break() {
                 return Encoded { rejected, done: false };

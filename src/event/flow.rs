@@ -49,13 +49,13 @@ impl FlowWriter {
         &self.group
     }
 
+    /// Appends an event, behind [`Self::group`].
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         tuple: &FlowTuple<'_>,
         provenance: Option<(EventId, &RecordPlace<'_>)>,
     ) {
-        out.extend_from_slice(&self.group);
         write_tuple(out, tuple);
         out.push(b'"');
         write_provenance(out, provenance);
@@ -84,12 +84,19 @@ pub(super) fn write_id(out: &mut Vec<u8>, id: EventId) {
 /// Appends the tuple, escaped, with `0` for counters that are empty or missing; the vendor's parser extracts nothing
 /// from a tuple without them.
 pub(super) fn write_tuple(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
+    let write_text = |out: &mut Vec<u8>, text: &str| {
+        if tuple.needs_escapes {
+            write_escaped(out, text.as_bytes());
+        } else {
+            out.extend_from_slice(text.as_bytes());
+        }
+    };
     if tuple.has_all_counters() {
-        return write_escaped(out, tuple.text.as_bytes());
+        return write_text(out, tuple.text);
     }
     let (before, counters) = tuple.text.split_at(tuple.counters_at);
     if counters == ",,," {
-        write_escaped(out, before.as_bytes());
+        write_text(out, before);
         return out.extend_from_slice(b"0,0,0,0");
     }
     let counters = FlowTuple::FIELDS_BEFORE_COUNTERS..FlowTuple::FIELDS_BEFORE_COUNTERS.saturating_add(4);

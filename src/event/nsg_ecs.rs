@@ -175,8 +175,8 @@ impl NsgEcsWriter {
             out.push(b',');
         }
         out.extend_from_slice(&self.action);
-        write_side(out, "source", &tuple.source, tuple.sent, &self.texts.group_mac);
-        write_side(out, "destination", &tuple.destination, tuple.received, "");
+        write_side(out, b",\"source\":{\"address\":\"", &tuple.source, tuple.sent, &self.texts.group_mac);
+        write_side(out, b",\"destination\":{\"address\":\"", &tuple.destination, tuple.received, "");
         self.write_network(out, tuple);
         write_related(out, tuple.source.address, tuple.destination.address);
         out.extend_from_slice(&self.rule);
@@ -201,7 +201,7 @@ impl NsgEcsWriter {
             out.extend_from_slice(b",\"iana_number\":\"");
             write_number(out, protocol);
             out.push(b'"');
-            write_text_member(out, "type", if tuple.source.ip.is_ipv6() { "ipv6" } else { "ipv4" });
+            write_text_member(out, "type", if tuple.source.is_ipv6() { "ipv6" } else { "ipv4" });
             write_counter(out, "bytes", sum(tuple.sent.bytes, tuple.received.bytes));
             write_counter(out, "packets", sum(tuple.sent.packets, tuple.received.packets));
             out.extend_from_slice(b",\"community_id\":\"");
@@ -255,8 +255,8 @@ fn write_counter(out: &mut Vec<u8>, name: &str, counter: Option<u64>) {
     }
 }
 
-fn write_side(out: &mut Vec<u8>, name: &str, endpoint: &Endpoint<'_>, traffic: NsgTraffic, mac: &str) {
-    begin_side(out, name, endpoint);
+fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffic: NsgTraffic, mac: &str) {
+    begin_side(out, opening, endpoint);
     write_counter(out, "packets", traffic.packets);
     write_counter(out, "bytes", traffic.bytes);
     write_text_member(out, "mac", mac);

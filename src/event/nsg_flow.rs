@@ -67,13 +67,13 @@ impl NsgFlowWriter {
         &self.tail
     }
 
+    /// Appends an event, behind [`Self::group`].
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         tuple: &NsgTuple<'_>,
         provenance: Option<(EventId, &RecordPlace<'_>)>,
     ) {
-        out.extend_from_slice(&self.group);
         write_escaped(out, tuple.text.as_bytes());
         out.extend_from_slice(&self.tail);
         write_provenance(out, provenance);

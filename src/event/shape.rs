@@ -96,17 +96,17 @@ impl Shape {
         }
     }
 
-    /// How much is the same at the beginning of all events of the group that was begun last.
-    pub(super) fn shared_length(&self, kind: TupleKind) -> usize {
+    /// What is the same at the beginning of all events of the group that was begun last.
+    pub(super) fn shared(&self, kind: TupleKind) -> &[u8] {
         match (self, kind) {
-            (Self::Flow { vnet, .. }, TupleKind::Vnet) => vnet.group().len(),
-            (Self::Flow { nsg, .. }, TupleKind::Nsg(_)) => nsg.group().len(),
-            (Self::Ecs { vnet, columns: None, .. }, TupleKind::Vnet) => vnet.message().len(),
-            (Self::Ecs { .. } | Self::Text, _) => 0,
+            (Self::Flow { vnet, .. }, TupleKind::Vnet) => vnet.group(),
+            (Self::Flow { nsg, .. }, TupleKind::Nsg(_)) => nsg.group(),
+            (Self::Ecs { vnet, columns: None, .. }, TupleKind::Vnet) => vnet.message(),
+            (Self::Ecs { .. } | Self::Text, _) => &[],
         }
     }
 
-    /// Appends the event of a tuple of the record and group that were begun last.
+    /// Appends the event of a tuple of the record and group that were begun last, behind what is shared.
     pub(super) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -123,8 +123,14 @@ impl Shape {
                 nsg.write(out, tuple, provenance.then_some((id, place)));
             }
             (Self::Ecs { vnet, nsg, columns }, tuple) => {
+                let is_table = columns.is_some();
                 let mut write_nested = |out: &mut Vec<u8>| match tuple {
-                    Tuple::Vnet(tuple) => vnet.write(out, tuple, id),
+                    Tuple::Vnet(tuple) => {
+                        if is_table {
+                            out.extend_from_slice(vnet.message());
+                        }
+                        vnet.write(out, tuple, id);
+                    }
                     Tuple::Nsg(tuple) => nsg.write(out, tuple, id),
                 };
                 match columns {

@@ -48,7 +48,7 @@ struct Shown<'a>(&'a Endpoint<'a>);
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Endpoint { address, ip, port } = self.0;
-        if ip.is_ipv6() { write!(f, "[{address}]:{port}") } else { write!(f, "{address}:{port}") }
+        let Endpoint { address, port } = self.0;
+        if self.0.is_ipv6() { write!(f, "[{address}]:{port}") } else { write!(f, "{address}:{port}") }
     }
 }

@@ -17,7 +17,7 @@ impl TimestampWriter {
     pub(super) fn write(&mut self, out: &mut Vec<u8>, microseconds: i64) {
         self.write_second(out, microseconds);
         out.push(b'.');
-        write_digits(out, microseconds.rem_euclid(1_000_000), 6);
+        write_digits::<6>(out, microseconds.rem_euclid(1_000_000));
     }
 
     /// Appends date and time, and the fraction only where there is one, without a zone.
@@ -39,19 +39,19 @@ impl TimestampWriter {
         if let Some((_, text)) = &self.minute {
             out.extend_from_slice(text.as_bytes());
         }
-        write_digits(out, microseconds.rem_euclid(MICROSECONDS_PER_MINUTE) / 1_000_000, 2);
+        write_digits::<2>(out, microseconds.rem_euclid(MICROSECONDS_PER_MINUTE) / 1_000_000);
     }
 }
 
-/// Appends the last `n_digits` digits of a number that is not negative.
-fn write_digits(out: &mut Vec<u8>, number: i64, n_digits: usize) {
-    let start = out.len();
-    out.resize(start.saturating_add(n_digits), b'0');
-    let mut rest = number;
-    for place in out.iter_mut().skip(start).rev() {
+/// Appends a number with all of its `N` digits.
+fn write_digits<const N: usize>(out: &mut Vec<u8>, number: i64) {
+    let mut digits = [b'0'; N];
+    let mut rest = u32::try_from(number).unwrap_or_default();
+    for place in digits.iter_mut().rev() {
         *place = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
         rest /= 10;
     }
+    out.extend_from_slice(&digits);
 }
 
 #[cfg(test)]

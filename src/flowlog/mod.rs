@@ -16,6 +16,7 @@ mod split;
 mod time;
 pub mod tuple;
 mod usual;
+mod usual_address;
 mod usual_tuple;
 pub mod vnet_record;
 mod wide_scan;

@@ -1,6 +1,6 @@
 //! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::usual_tuple;
 
@@ -9,6 +9,8 @@ use super::usual_tuple;
 pub struct FlowTuple<'a> {
     /// The tuple as it stands.
     pub text: &'a str,
+    /// Whether `text` has something that must be escaped in JSON.
+    pub needs_escapes: bool,
     /// Where in `text` what follows the encryption begins: the counters, if there are any.
     pub counters_at: usize,
     /// How many of the four counters stand in the text, empty ones not counted.
@@ -36,12 +38,25 @@ pub struct FlowTuple<'a> {
 /// One side of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint<'a> {
-    /// The address as it stands.
+    /// The address as it stands. It is one.
     pub address: &'a str,
-    /// The address.
-    pub ip: IpAddr,
     /// The port.
     pub port: u16,
+}
+
+impl Endpoint<'_> {
+    /// The address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        // The text was found to be an address when the tuple was read.
+        self.address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// Whether it is an IPv6 address.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.address.contains(':')
+    }
 }
 
 /// Counters of one way.
@@ -143,6 +158,7 @@ impl<'a> FlowTuple<'a> {
         let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
         Ok(Self {
             text,
+            needs_escapes: usual_tuple::needs_escapes(text),
             counters_at,
             n_counters_written,
             time_ms,
@@ -206,12 +222,12 @@ pub(super) fn endpoints<'a>(
     let destination = required(fields.next(), "destination address", "an IP address", address)?;
     let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
     let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
-    let endpoint = |(address, ip), port| Endpoint { address, ip, port };
+    let endpoint = |address, port| Endpoint { address, port };
     Ok((endpoint(source, source_port), endpoint(destination, destination_port)))
 }
 
-fn address(value: &str) -> Option<(&str, IpAddr)> {
-    Some((value, value.parse().ok()?))
+fn address(value: &str) -> Option<&str> {
+    value.parse::<IpAddr>().is_ok().then_some(value)
 }
 
 pub(super) fn direction(value: &str) -> Option<Direction> {

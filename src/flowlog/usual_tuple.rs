@@ -1,19 +1,25 @@
 //! Tuples as nearly all are, read in one go. Whatever looks different is left to [`FlowTuple::parse_any`], which decides
 //! about right and wrong.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
-use super::tuple::{Direction, Endpoint, FlowState, FlowTuple, Traffic};
+use super::{
+    tuple::{Direction, Endpoint, FlowState, FlowTuple, Traffic},
+    unescaped_length, usual_address,
+};
 
 /// So many digits are a number below 2^64, whichever they are.
 const SAFE_DIGITS: usize = 19;
 
+/// So many digits are read at once.
+const BLOCK: usize = 8;
+
 /// Reads a tuple with all of its counters, or with none.
 pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, last: u64::from_le_bytes(*text.as_bytes().last_chunk()?), at: 0 };
     let time = reader.number()?;
-    let (source, source_ip) = reader.address()?;
-    let (destination, destination_ip) = reader.address()?;
+    let source = reader.address()?;
+    let destination = reader.address()?;
     let source_port = u16::try_from(reader.number()?).ok()?;
     let destination_port = u16::try_from(reader.number()?).ok()?;
     let protocol = u8::try_from(reader.number()?).ok()?;
@@ -41,11 +47,13 @@ pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
     };
     Some(FlowTuple {
         text,
+        // Nothing else in it can need one.
+        needs_escapes: needs_escapes(encryption),
         counters_at,
         n_counters_written,
         time_ms: FlowTuple::milliseconds(time)?,
-        source: Endpoint { address: source, ip: source_ip, port: source_port },
-        destination: Endpoint { address: destination, ip: destination_ip, port: destination_port },
+        source: Endpoint { address: source, port: source_port },
+        destination: Endpoint { address: destination, port: destination_port },
         protocol,
         direction,
         state,
@@ -55,9 +63,16 @@ pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
     })
 }
 
+/// Whether something in a text must be escaped in JSON.
+pub(super) fn needs_escapes(text: &str) -> bool {
+    unescaped_length(text.as_bytes()) < text.len()
+}
+
 /// Reads field by field, each through its comma.
 struct Reader<'a> {
     text: &'a str,
+    /// The last eight bytes.
+    last: u64,
     at: usize,
 }
 
@@ -79,73 +94,81 @@ impl<'a> Reader<'a> {
         Some(*letter)
     }
 
+    /// The next eight bytes, the first one lowest; behind the end zeros.
+    fn block(&self) -> u64 {
+        let rest = self.rest();
+        match rest.first_chunk() {
+            Some(block) => u64::from_le_bytes(*block),
+            None => self.last.checked_shr(u64::BITS - bits(rest.len())).unwrap_or(0),
+        }
+    }
+
+    /// The number that comes next, without what stands behind it. `None` where there is none, or where it may be too
+    /// large.
+    fn digits(&mut self) -> Option<u64> {
+        let (first, n_digits) = digits(self.block());
+        self.at += n_digits;
+        if n_digits < BLOCK {
+            return (n_digits > 0).then_some(first);
+        }
+        let (second, n_more) = digits(self.block());
+        self.at += n_more;
+        let number = first.wrapping_mul(power_of_ten(n_more)).wrapping_add(second);
+        if n_more < BLOCK {
+            return Some(number);
+        }
+        let (third, n_more) = digits(self.block());
+        self.at += n_more;
+        (n_more <= SAFE_DIGITS - 2 * BLOCK)
+            .then(|| number.wrapping_mul(power_of_ten(n_more)).wrapping_add(third))
+    }
+
     fn number(&mut self) -> Option<u64> {
-        let (number, n_digits) = digits(self.rest());
-        let is_usual = 0 < n_digits && n_digits <= SAFE_DIGITS && self.rest().get(n_digits) == Some(&b',');
-        self.at += n_digits + 1;
+        let number = self.digits()?;
+        let is_usual = self.rest().first() == Some(&b',');
+        self.at += 1;
         is_usual.then_some(number)
     }
 
     /// The number that the text ends with.
     fn last_number(&mut self) -> Option<u64> {
-        let (number, n_digits) = digits(self.rest());
-        let is_usual = 0 < n_digits && n_digits <= SAFE_DIGITS && self.rest().len() == n_digits;
-        is_usual.then_some(number)
+        let number = self.digits()?;
+        (self.at == self.text.len()).then_some(number)
     }
 
-    fn address(&mut self) -> Option<(&'a str, IpAddr)> {
+    fn address(&mut self) -> Option<&'a str> {
         let begin = self.at;
-        if let Some((ip, length)) = ipv4(self.rest()) {
+        if let Some(length) = usual_address::length(self.rest()) {
             self.at = begin + length + 1;
-            return Some((self.text.get(begin..begin + length)?, IpAddr::V4(ip)));
+            return self.text.get(begin..begin + length);
         }
         let address = self.field()?;
-        Some((address, address.parse().ok()?))
+        address.parse::<IpAddr>().is_ok().then_some(address)
     }
 }
 
-/// The number that the text begins with, and its length. Of more than [`SAFE_DIGITS`] digits the number is wrong.
-fn digits(text: &[u8]) -> (u64, usize) {
-    let mut number: u64 = 0;
-    let mut n_digits = 0;
-    for byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        n_digits += 1;
-    }
-    (number, n_digits)
+/// The number that a block of text begins with, and its length.
+fn digits(block: u64) -> (u64, usize) {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let values = block ^ (EACH * 0x30);
+    // The highest bit of each byte that is no digit; behind the first of them the carry may set others.
+    let others = (values.wrapping_add(EACH * 0x76) | values) & (EACH * 0x80);
+    let n_digits = usize::try_from(others.trailing_zeros() / u8::BITS).unwrap_or_default();
+    // Zeros come before the number, so that its last digit stands in the highest byte.
+    let number = values.checked_shl(u64::BITS - bits(n_digits)).unwrap_or(0);
+    let pairs = number.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
+    (fours.wrapping_mul(10_000 << 32 | 1) >> 32, n_digits)
 }
 
-/// The IPv4 address that the text begins with, through its comma, and its length without that. `None` where the standard
-/// parser has to decide.
-fn ipv4(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let (mut octets, mut octet, mut n_digits, mut n_dots) = (0_u32, 0_u32, 0_u32, 0_u32);
-    for (index, byte) in text.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            // A zero before other digits is for the standard parser to refuse.
-            if n_digits > 0 && octet == 0 || n_digits == 3 {
-                return None;
-            }
-            octet = octet * 10 + u32::from(digit);
-            n_digits += 1;
-            continue;
-        }
-        if n_digits == 0 || octet > 255 {
-            return None;
-        }
-        octets = octets << 8 | octet;
-        match (byte, n_dots) {
-            (b'.', 0..3) => n_dots += 1,
-            (b',', 3) => return Some((Ipv4Addr::from_bits(octets), index)),
-            _ => return None,
-        }
-        (octet, n_digits) = (0, 0);
-    }
-    None
+fn bits(n_bytes: usize) -> u32 {
+    u32::try_from(n_bytes * 8).unwrap_or_default()
+}
+
+/// For the digits of a block.
+fn power_of_ten(n_digits: usize) -> u64 {
+    const POWERS: [u64; BLOCK + 1] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+    POWERS.get(n_digits).copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -38,9 +38,11 @@ impl Selection {
     /// Where each of them stands in the batch's bytes.
     #[must_use]
     pub fn byte_ranges(&self, events: &EncodedEvents) -> Vec<Range<usize>> {
-        let of =
-            |range: &Range<usize>| events.ranges().skip(range.start).take(range.len()).collect::<Vec<_>>();
-        self.ranges.iter().flat_map(of).collect()
+        let mut byte_ranges = Vec::with_capacity(self.len());
+        for range in &self.ranges {
+            byte_ranges.extend(events.ranges().skip(range.start).take(range.len()));
+        }
+        byte_ranges
     }
 
     /// The bytes of all of them together.

@@ -8,11 +8,11 @@ use url::Url;
 use super::{
     RequestError, Surround,
     answers::{Advice, default_verdict},
-    push_line, request_uri,
+    push_line, push_next_line, request_uri,
 };
 use crate::{
     event::Event,
-    intake::{Answer, Framing, Overhead, Protocol, Verdict},
+    intake::{Answer, Framing, Memory, Overhead, Protocol, Verdict},
     model::{Secret, may_be_secret},
 };
 
@@ -108,7 +108,16 @@ impl Framing for HttpGeneric {
 
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self.framing {
-            HttpFraming::Ndjson => push_line(event.body, out),
+            HttpFraming::Ndjson => {
+                push_line(event.body, out);
+            }
+            HttpFraming::JsonArray => out.extend_from_slice(event.body),
+        }
+    }
+
+    fn encode_next(&self, event: &Event<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
+        match self.framing {
+            HttpFraming::Ndjson => push_next_line(event, memory, out),
             HttpFraming::JsonArray => out.extend_from_slice(event.body),
         }
     }
