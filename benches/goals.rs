@@ -56,6 +56,7 @@ struct Times {
 }
 
 fn main() {
+    flowlogd::allocator::keep_freed_memory();
     let from_environment =
         |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let passes = from_environment("PASSES", PASSES);

@@ -79,6 +79,7 @@ fn main() {
 
 /// What valgrind runs.
 fn work(name: &str, passes: u32) {
+    flowlogd::allocator::keep_freed_memory();
     let input = Input::typical(DOCUMENT_BYTES);
     let case = cases().into_iter().find(|case| case.name == name).expect("a known case");
     let mut n_events = 0;

@@ -18,6 +18,7 @@
 //!
 //! The modules stand in reading order.
 
+pub mod allocator;
 pub mod model;
 pub mod planted;
 pub mod retry;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use flowlogd::{cli, telemetry};
+use flowlogd::{allocator, cli, telemetry};
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     match cli::execute(cli::Arguments::parse()) {
         Ok(exit) => exit.into(),
         Err(failure) => {

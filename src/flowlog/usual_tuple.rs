@@ -14,6 +14,8 @@ const SAFE_DIGITS: usize = 19;
 /// So many digits are read at once.
 const BLOCK: usize = 8;
 
+const COMMA: u64 = 0x2C;
+
 /// Reads a tuple with all of its counters, or with none.
 pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
     let mut reader = Reader { text, last: u64::from_le_bytes(*text.as_bytes().last_chunk()?), at: 0 };
@@ -35,7 +37,7 @@ pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
         b'D' => FlowState::Denied,
         _ => return None,
     };
-    let encryption = reader.field()?;
+    let (encryption, needs_escapes) = reader.encryption()?;
     let counters_at = reader.at;
     let (mut sent, mut received) = (Traffic::default(), Traffic::default());
     let n_counters_written = if reader.rest() == b",,," {
@@ -47,8 +49,7 @@ pub(super) fn read(text: &str) -> Option<FlowTuple<'_>> {
     };
     Some(FlowTuple {
         text,
-        // Nothing else in it can need one.
-        needs_escapes: needs_escapes(encryption),
+        needs_escapes,
         counters_at,
         n_counters_written,
         time_ms: FlowTuple::milliseconds(time)?,
@@ -94,6 +95,17 @@ impl<'a> Reader<'a> {
         Some(*letter)
     }
 
+    /// The one field that can have anything in it, and whether something in it must be escaped.
+    fn encryption(&mut self) -> Option<(&'a str, bool)> {
+        match self.rest() {
+            [b'N', b'X', b',', ..] => {
+                self.at += 3;
+                Some(("NX", false))
+            }
+            _ => self.field().map(|field| (field, needs_escapes(field))),
+        }
+    }
+
     /// The next eight bytes, the first one lowest; behind the end zeros.
     fn block(&self) -> u64 {
         let rest = self.rest();
@@ -124,6 +136,21 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Option<u64> {
+        if let Some(block) = self.rest().first_chunk() {
+            let block = u64::from_le_bytes(*block);
+            let (number, n_digits) = digits(block);
+            // Where all of the block are digits, there is no comma in it.
+            if n_digits > 0 && block.checked_shr(bits(n_digits)).is_some_and(|behind| behind & 0xFF == COMMA)
+            {
+                self.at += n_digits + 1;
+                return Some(number);
+            }
+        }
+        self.long_number()
+    }
+
+    /// A number that does not lie within one block together with its comma.
+    fn long_number(&mut self) -> Option<u64> {
         let number = self.digits()?;
         let is_usual = self.rest().first() == Some(&b',');
         self.at += 1;
