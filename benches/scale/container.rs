@@ -156,6 +156,15 @@ impl Container {
         self.n_records.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The minute of the hour by the server's clock.
+    pub(crate) fn minute(&self) -> i64 {
+        self.now.load(Ordering::Relaxed).div_euclid(60).rem_euclid(60)
+    }
+
+    pub(crate) fn root_length(&self) -> usize {
+        root(0).len()
+    }
+
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.now.load(Ordering::Relaxed), 0).unwrap_or_default()
     }
@@ -207,7 +216,7 @@ impl Container {
         &behind[..behind.partition_point(|(date, _)| date.starts_with(prefix))]
     }
 
-    /// Where a folded listing goes on: all up to the next slash behind the prefix.
+    /// What lies below a prefix, each up to the next slash.
     fn folded(&self, prefix: &str) -> Vec<String> {
         if let Some(below) = FOLDERS.strip_prefix(prefix).filter(|below| !below.is_empty()) {
             let length = prefix.len() + below.find('/').map_or(below.len(), |at| at + 1);

@@ -133,7 +133,7 @@ pub(super) async fn prune(
         .await?;
     }
     // A blob that is gone may still be on its way.
-    present.extend(outlet.pass.outstanding.under_way());
+    present.extend(outlet.pass.outstanding.under_way(root));
     let pruned = match state.prune(scope.clone(), root.to_owned(), day, present).await {
         Err(error) if error.is_transient() => {
             warn!(
