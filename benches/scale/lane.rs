@@ -16,12 +16,9 @@ use flowlogd::{
     },
     model::Scope,
     pipeline::{
-        Budget, DeliveryRules, Lane, ReadLimits, SourceRules,
-        filter::BlobFilter,
-        sight::{Sight, SourceObserver},
-        state::StateHandle,
+        Budget, DeliveryRules, Lane, ReadLimits, SourceRules, filter::BlobFilter, state::StateHandle,
     },
-    storage::{BlobStore, StorageError},
+    storage::BlobStore,
     store::FirstHour,
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -35,16 +32,6 @@ const MAX_IN_FLIGHT: usize = 4;
 
 /// `limits.memory`.
 const MEMORY_BYTES: usize = 32 << 20;
-
-#[derive(Debug)]
-struct Nobody;
-
-impl SourceObserver for Nobody {
-    fn listed(&self, _sight: Sight) {}
-    fn not_listed(&self, _error: &StorageError) {}
-    fn read(&self) {}
-    fn not_read(&self, _error: &StorageError) {}
-}
 
 /// Takes everything at once.
 #[derive(Debug)]
@@ -94,6 +81,6 @@ pub(crate) fn lane(storage: Arc<dyn BlobStore>, scope: Scope, state: StateHandle
         metrics: Metrics::new(SystemTime::UNIX_EPOCH).lane("source", "intake"),
         store_health: Health::default().component("store"),
         ledger_health: Health::default().component("ledger"),
-        observer: Arc::new(Nobody),
+        observer: Arc::new(()),
     })
 }

@@ -22,11 +22,10 @@ use crate::{
         filter::BlobFilter,
         listing::Listing,
         noted::{Held, HeldFor},
-        sight::{Sight, SourceObserver},
         state::{self, StateHandle},
     },
     storage::{
-        Account as _, StorageError,
+        Account as _,
         directory::{Config, Directory},
     },
     store::{FirstHour, sqlite::SqliteStore},
@@ -34,16 +33,6 @@ use crate::{
 };
 
 const ROOT: &str = "flowLogResourceID=/A_B/C";
-
-#[derive(Debug)]
-struct Nobody;
-
-impl SourceObserver for Nobody {
-    fn listed(&self, _sight: Sight) {}
-    fn not_listed(&self, _error: &StorageError) {}
-    fn read(&self) {}
-    fn not_read(&self, _error: &StorageError) {}
-}
 
 fn lane(state: StateHandle, metrics: &Metrics, health: &Health) -> Lane {
     let origin = Origin { account: String::from("acct"), container: String::from("logs") };
@@ -78,7 +67,7 @@ fn lane(state: StateHandle, metrics: &Metrics, health: &Health) -> Lane {
         metrics: metrics.lane("source", "siem"),
         store_health: health.component("store"),
         ledger_health: health.component("ledger"),
-        observer: Arc::new(Nobody),
+        observer: Arc::new(()),
     }
 }
 
