@@ -36,6 +36,21 @@ pub const fn is(_bug: Bug) -> bool {
     false
 }
 
+/// For [`Bug::IdFromBatchIndex`].
+#[cfg(not(planted_bugs))]
+#[must_use]
+pub const fn next_index() -> u32 {
+    0
+}
+
+/// For [`Bug::IdFromBatchIndex`]: 0, 1, 2 and so on.
+#[cfg(planted_bugs)]
+#[must_use]
+pub fn next_index() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
 /// Whether this bug is there.
 #[cfg(planted_bugs)]
 #[must_use]

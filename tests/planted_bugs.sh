@@ -30,10 +30,10 @@ fi
 
 log=$(mktemp)
 trap 'rm "$log"' EXIT
-export SIMULATED_DAYS=${SIMULATED_DAYS:-20} RUST_BACKTRACE=0
-run() {
-    RUSTFLAGS="--cfg planted_bugs" cargo test --locked --target-dir target/planted --quiet --test it -- "$1" >"$log" 2>&1
-}
+export SIMULATED_DAYS=${SIMULATED_DAYS:-20} RUST_BACKTRACE=0 RUSTFLAGS="--cfg planted_bugs"
+run() { cargo test --locked --target-dir target/planted --quiet --test it -- "$1" >"$log" 2>&1; }
+
+cargo build --locked --target-dir target/planted --quiet --bins --examples
 
 survived=0
 for test in $(awk '{ print $2 }' <<<"$bugs" | sort -u); do

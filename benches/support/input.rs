@@ -37,11 +37,15 @@ impl Input {
         Self::new("typical", Shape::Typical, Some(TYPICAL_TUPLES), n_bytes)
     }
 
+    /// The writer's own typical records.
+    pub(crate) fn small(n_bytes: u64) -> Self {
+        Self::new("small", Shape::Typical, None, n_bytes)
+    }
+
     /// One of each shape, the typical one first.
     pub(crate) fn all(n_bytes: u64) -> Vec<Self> {
-        let mut all = vec![Self::typical(n_bytes)];
+        let mut all = vec![Self::typical(n_bytes), Self::small(n_bytes)];
         for (name, shape) in [
-            ("small", Shape::Typical),
             ("sparse", Shape::Sparse),
             ("dense", Shape::Dense),
             ("v6", Shape::V6),

@@ -145,7 +145,6 @@ impl RecordEncoding<'_> {
         let place = RecordPlace { blob: blob.as_str(), span: raw.span };
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
-        let mut encoded_before: u32 = 0;
         let Some(Tuples { key, kind, context, groups, group: open, next_ordinal, .. }) = tuples else {
             return Encoded { rejected, done: true };
         };
@@ -165,8 +164,7 @@ impl RecordEncoding<'_> {
             };
             let mut id = EventId { record: *key, ordinal: *next_ordinal };
             if planted::is(Bug::IdFromBatchIndex) {
-                id.ordinal = encoded_before;
-                encoded_before = encoded_before.saturating_add(1);
+                id.ordinal = planted::next_index();
             }
             *next_ordinal = next_ordinal.saturating_add(1);
             let tuple_text = element.text();

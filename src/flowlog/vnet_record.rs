@@ -164,3 +164,105 @@ pub(super) fn check_version(version: Option<&Version<'_>>) -> Result<(), RecordE
         _ => Err(unknown_version("4", version)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a record says, whether its texts are borrowed or not.
+    fn said(record: &Record<'_>) -> String {
+        let Head::Vnet(VnetHead { time, fields }) = &record.head else { panic!("another kind") };
+        let texts = [
+            &fields.flow_log_guid,
+            &fields.mac_address,
+            &fields.category,
+            &fields.flow_log_resource_id,
+            &fields.target_resource_id,
+            &fields.operation_name,
+        ];
+        let mut said = format!("{time:?} {:?}", texts.map(|text| &**text));
+        // Groups without tuples say nothing.
+        for TupleGroup { head, tuples } in record.groups.iter().filter(|group| group.tuples.n_left() > 0) {
+            let elements: Vec<&str> = tuples.clone().map(|element| element.json()).collect();
+            assert_eq!(elements.len(), tuples.n_left());
+            said += &format!(" {:?} {:?} {elements:?}", &*head.acl_id, &*head.rule);
+        }
+        said
+    }
+
+    const USUAL: &str = r#"{"time":"2026-11-24T05:00:00Z","flowLogVersion":4,"flowLogGUID":"g","macAddress":"m","category":"c","flowLogResourceID":"f","targetResourceID":"t","operationName":"o","flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r","flowTuples":["1,2","3"]},{"rule":"s","flowTuples":["4"]}]}]}}"#;
+
+    /// *Scenario*: the usual record, and the same with one thing in it replaced: members that come twice, are null, are
+    /// missing or unknown, have another type or an escaped name, white space, commas too many or missing, what stands
+    /// behind the end.
+    /// *Guarantees*: what the fast reader takes, it reads as the plain one does, and it takes the usual record.
+    #[test]
+    fn the_fast_reader_reads_what_the_plain_one_reads() {
+        let changes = [
+            ("", ""),
+            (r#""flowLogVersion""#, r#""time":"2020-01-01T00:00:00Z","flowLogVersion""#),
+            (r#""flowLogGUID""#, r#""flowLogVersion":4,"flowLogGUID""#),
+            (r#""operationName":"o","#, r#""operationName":"o","operationName":"p","#),
+            (r#""flowRecords""#, r#""flowRecords":{"flows":[]},"flowRecords""#),
+            (r#""aclID":"a","#, r#""aclID":"a","aclID":"b","#),
+            (r#""rule":"s","#, r#""rule":"s","rule":"u","#),
+            (r#""flowTuples":["4"]"#, r#""flowTuples":["4"],"flowTuples":["5"]"#),
+            (r#"{"flows":["#, r#"{"flows":[],"flows":["#),
+            (r#""flowGroups":["#, r#""flowGroups":[],"flowGroups":["#),
+            (r#""macAddress":"m","#, ""),
+            (r#""macAddress":"m""#, r#""macAddress":null"#),
+            (r#""macAddress":"m""#, r#""macAddress":7"#),
+            (r#""macAddress":"m""#, r#""macAddress":"\u006d""#),
+            (r#""macAddress""#, r#""mac\u0041ddress""#),
+            (r#""macAddress":"m""#, "\"macAddress\":\"m\u{1}\""),
+            (r#""rule":"r","#, ""),
+            (r#""rule":"r""#, r#""rule":null"#),
+            (r#""aclID":"a","#, ""),
+            (r#"["1,2","3"]"#, "[]"),
+            (r#"["1,2","3"]"#, "null"),
+            (r#"["1,2","3"]"#, r#"[ "1,2" , "3" ]"#),
+            (r#"["1,2","3"]"#, r#"["1,2",,"3"]"#),
+            (r#"["1,2","3"]"#, r#"["1,2","3",]"#),
+            (r#"["1,2","3"]"#, r#"[,"1,2"]"#),
+            (r#"["1,2","3"]"#, r#"["1,2" "3"]"#),
+            (r#"["1,2","3"]"#, r#"["1,2\"","3"]"#),
+            (r#"["1,2","3"]"#, r#"["1,2",3,null,{}]"#),
+            (r#"["1,2","3"]"#, "[\"1,2\n\",\"3\"]"),
+            (r#""flowLogVersion":4"#, r#""flowLogVersion":"4""#),
+            (r#""flowLogVersion":4"#, r#""flowLogVersion":5"#),
+            (r#""flowLogVersion":4"#, r#""flowLogVersion":40"#),
+            (r#""flowLogVersion":4"#, r#""flowLogVersion":4.0"#),
+            (r#""flowLogVersion":4"#, r#""flowLogVersion":04"#),
+            (r#""flowLogVersion":4,"#, ""),
+            (r#""time":"2026-11-24T05:00:00Z","#, ""),
+            (r#""category":"c""#, r#""category":"c","new":{"a":[1,{"b":"}]"},-1.5e3,true,null]}"#),
+            (r#""category":"c""#, r#""category":"c","new":[1,]"#),
+            (r#""category":"c""#, r#""category":"c","new":tru"#),
+            (r#""category":"c""#, r#""category":"c","new":01"#),
+            (r#""category":"c""#, r#""category":"c","new":"\x""#),
+            (r#""category":"c","#, r#""category":"c",,"#),
+            (r#"{"time""#, r#" { "time" "#),
+            (r#"{"time""#, r#"{,"time""#),
+            (r#""time":"#, r#""time":: "#),
+            (r#""flowRecords":{"#, r#""flowRecords":["#),
+            (r#"]}]}]}}"#, r#"]}]}]},}"#),
+            (r#"]}]}]}}"#, r#"]}]}]}}}"#),
+            (r#"]}]}]}}"#, r#"]}]}]}} "#),
+            (r#"]}]}]}}"#, r#"]}]}]}"#),
+        ];
+        let (mut n_fast, mut n_plain) = (0, 0);
+        for (old, new) in changes {
+            assert!(USUAL.contains(old), "{old}");
+            let text = USUAL.replacen(old, new, 1);
+            let plain = serde_json::from_str(&text).ok().map(check);
+            n_plain += usize::from(matches!(plain, Some(Ok(_))));
+            let Some((fields, groups)) = read_usual(&text) else { continue };
+            n_fast += usize::from(plain.is_some());
+            let fast = head(fields).map(|head| said(&Record { head: Head::Vnet(head), groups }));
+            assert_eq!(Some(fast), plain.map(|plain| plain.map(|record| said(&record))), "{text}");
+        }
+        assert!(read_usual(USUAL).is_some());
+        // Neither takes everything, nor nothing.
+        assert!(n_fast >= 9 && n_plain >= 17, "{n_fast} {n_plain}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Compares a complete listing of an hour with the stored positions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -35,7 +35,7 @@ pub(super) async fn compare(
     // Before the positions are asked for: the position of a blob that is taken here does not move any more.
     let mut taken: HashMap<HourlyBlob, Taken> =
         blobs.iter().map(|(blob, version)| (blob.clone(), pass.outstanding.take(blob, version))).collect();
-    let under_way: HashSet<HourlyBlob> = pass.outstanding.under_way().into_iter().collect();
+    let under_way = pass.outstanding.under_way(root);
     let stored = lane.state.positions(lane.scope.clone(), root.to_owned(), hour).await;
     let mut stored: HashMap<HourlyBlob, Position> =
         stored.map_err(|error| Stop::Failed(error.into()))?.into_iter().collect();

@@ -98,7 +98,7 @@ enum Failure {
 }
 
 async fn deliver(lane: Arc<Lane>, batch: Batch, share: Share, stopping: Stopping) -> (Batch, Share, Outcome) {
-    if planted::is(Bug::CommitBeforeAnswer) {
+    if planted::is(Bug::CommitBeforeAnswer) && !batch.events.is_empty() {
         let (lane, events) = (Arc::clone(&lane), batch.events.clone());
         tokio::spawn(async move {
             lane.driver.deliver(lane.intake.as_ref(), &events, &stopping.delivering).await

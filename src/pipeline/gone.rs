@@ -2,7 +2,7 @@
 //! counted.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     ops::Range,
 };
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     checkpoint::{Frontier, Position, TailState},
-    model::{BlobName, Hour, HourlyBlob},
+    model::{BlobName, Hour},
 };
 
 /// What is lost of a blob that is gone.
@@ -100,7 +100,7 @@ pub(super) async fn say_gone_roots(
         }
         let unsealed = frontier.first_unsealed()..before;
         // Before the positions are asked for: what a reader has is its to tell.
-        let under_way: HashSet<HourlyBlob> = pass.outstanding.under_way().into_iter().collect();
+        let under_way = pass.outstanding.under_way(root);
         for hour in hours_with_positions(lane, (root, frontier), unsealed).await? {
             let mut lengths = memory.lengths.take(root, hour);
             for (blob, position) in lane.state.positions(lane.scope.clone(), root.clone(), hour).await? {

@@ -1,13 +1,13 @@
 //! The blobs that a pass has handed to its readers and that are not acknowledged to their end yet.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
     sync::{Mutex, PoisonError},
 };
 
 use tokio::sync::Notify;
 
-use crate::model::{BlobName, BlobVersion, ETag, HourlyBlob};
+use crate::model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob};
 
 /// What discovery must leave alone for now, because its position is about to move.
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ pub(super) struct Outstanding {
 
 #[derive(Debug, Default)]
 struct Blobs {
-    under_way: HashMap<HourlyBlob, Version>,
+    /// In the order of their names, in which those of a root stand together: they are asked for at every listing.
+    under_way: BTreeMap<HourlyBlob, Version>,
     /// Blobs whose reading did not reach their end: the next pass tries again.
     given_up: HashMap<HourlyBlob, Version>,
 }
@@ -61,9 +62,23 @@ impl Outstanding {
         })
     }
 
-    /// The blobs that a reader has, or whose events are on their way.
-    pub(super) fn under_way(&self) -> Vec<HourlyBlob> {
-        self.with(|blobs| blobs.under_way.keys().cloned().collect())
+    /// The blobs of a root that a reader has, or whose events are on their way.
+    pub(super) fn under_way(&self, root: &str) -> HashSet<HourlyBlob> {
+        let Some(first) = HourlyBlob::new(BlobName::new(root), 0, Hour::from_number(0)) else {
+            return HashSet::new();
+        };
+        self.with(|blobs| {
+            let behind = blobs.under_way.range(first..).map(|(blob, _)| blob);
+            // Roots whose names begin with this one's may stand between.
+            let below = behind.take_while(|blob| blob.name().as_str().starts_with(root));
+            below.filter(|blob| blob.root() == root).cloned().collect()
+        })
+    }
+
+    /// How many these are of all roots.
+    #[cfg(test)]
+    pub(super) fn n_under_way(&self) -> usize {
+        self.with(|blobs| blobs.under_way.len())
     }
 
     /// The blobs that were given up, with the versions that were taken and their lengths in bytes.
@@ -112,7 +127,29 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::model::{BlobName, Hour};
+
+    /// Scenario: blobs are under way in three roots, of which one's name begins with another's and stands between its
+    /// blobs. Guarantees: each root is told its own, and no other.
+    #[test]
+    fn a_root_is_told_its_own() {
+        let blob = |root: &str, leaf: &str| {
+            let name = BlobName::new(format!("{root}{leaf}"));
+            HourlyBlob::new(name, root.len(), Hour::from_number(0)).unwrap()
+        };
+        let (first, last) = (blob("a/b", "/Y=2026/1"), blob("a/b", "/y=2026/1"));
+        let (between, other) = (blob("a/b/c", "/y=2026/1"), blob("a/d", "/y=2026/1"));
+        let outstanding = Outstanding::default();
+        for blob in [&first, &last, &between, &other] {
+            let (name, etag) = (blob.name().clone(), ETag::new("a"));
+            let version = BlobVersion { name, etag, length: 7, last_modified: chrono::DateTime::UNIX_EPOCH };
+            outstanding.take(blob, &version);
+        }
+        assert!(first < between && between < last && last < other);
+        assert_eq!(outstanding.under_way("a/b"), HashSet::from([first, last]));
+        assert_eq!(outstanding.under_way("a/b/c"), HashSet::from([between]));
+        assert_eq!(outstanding.under_way("a/d"), HashSet::from([other]));
+        assert_eq!(outstanding.under_way("a"), HashSet::new());
+    }
 
     /// Scenario: blobs are taken, change, are stored, given up and asked for again. Guarantees: one that is under way or
     /// given up is not taken, one that is stored is; it is empty when nothing is under way.
@@ -132,13 +169,13 @@ mod tests {
         assert_eq!([take(1, "a"), take(2, "a")], [Taken::Now; 2]);
         assert_eq!([take(1, "a"), take(1, "b")], [Taken::Before, Taken::BeforeItChanged]);
         assert!(outstanding.empty().now_or_never().is_none());
-        assert_eq!(outstanding.under_way().len(), 2);
+        assert_eq!(outstanding.n_under_way(), 2);
         outstanding.done(&blob(1));
         outstanding.give_up(blob(2));
         assert!(outstanding.empty().now_or_never().is_some());
-        assert_eq!(outstanding.under_way(), []);
+        assert_eq!(outstanding.n_under_way(), 0);
         assert_eq!([take(1, "b"), take(2, "b")], [Taken::Now, Taken::GivenUp]);
         assert_eq!(outstanding.given_up(), [(name(2), ETag::new("a"), 7)]);
-        assert_eq!(outstanding.under_way(), [blob(1)]);
+        assert_eq!(outstanding.under_way("root"), HashSet::from([blob(1)]));
     }
 }

@@ -32,3 +32,11 @@ pub trait SourceObserver: Send + Sync + fmt::Debug {
     /// A blob could not be read.
     fn not_read(&self, error: &StorageError);
 }
+
+/// Nobody watches.
+impl SourceObserver for () {
+    fn listed(&self, _sight: Sight) {}
+    fn not_listed(&self, _error: &StorageError) {}
+    fn read(&self) {}
+    fn not_read(&self, _error: &StorageError) {}
+}

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Timelike as _, Utc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Lane,
@@ -133,7 +134,7 @@ pub(super) async fn prune(
         .await?;
     }
     // A blob that is gone may still be on its way.
-    present.extend(outlet.pass.outstanding.under_way());
+    present.extend(outlet.pass.outstanding.under_way(root));
     let pruned = match state.prune(scope.clone(), root.to_owned(), day, present).await {
         Err(error) if error.is_transient() => {
             warn!(
@@ -156,8 +157,14 @@ pub(super) async fn prune(
 fn is_prune_due(root: &str, elapsed: Option<Duration>, now: DateTime<Utc>) -> bool {
     match elapsed {
         Some(elapsed) => elapsed >= PRUNE_EVERY,
-        None => usize::try_from(now.minute()) == Ok(root.len() % 60),
+        None => now.minute() == minute_of(root),
     }
+}
+
+/// The minute of the hour in which a root has its turn, where none is remembered: roots are spread over the hour, so that
+/// no poll lists a day of all of them.
+fn minute_of(root: &str) -> u32 {
+    u32::try_from(xxh3_64(root.as_bytes()) % 60).unwrap_or_default()
 }
 
 /// The oldest hour that is young enough, and not before the first hour of all.
@@ -218,6 +225,24 @@ mod tests {
         assert_eq!(next(Some(3)), Some(10));
         assert_eq!(next_sealed(&frontier, hour(14), hour(15), None), None);
         assert_eq!(next_sealed(&frontier, hour(15), hour(15), None), None);
+    }
+
+    /// *Scenario*: a thousand roots whose names are equally long, at the start of a process.
+    /// *Guarantees*: each has its turn in one minute of the hour, and no minute has the turns of many.
+    #[test]
+    fn days_are_pruned_at_all_times() {
+        let mut turns = [0; 60];
+        for number in 0..1_000 {
+            let root = format!("flowLogResourceID=/S_RG/NETWORKWATCHER_LOG{number:04}");
+            let begin = Hour::from_number(1_000).start();
+            let due = |minute: &usize| {
+                is_prune_due(&root, None, begin + TimeDelta::minutes(i64::try_from(*minute).unwrap()))
+            };
+            let minutes: Vec<usize> = (0..60).filter(due).collect();
+            assert_eq!(minutes.len(), 1, "{root}");
+            turns[minutes[0]] += 1;
+        }
+        assert!(turns.iter().all(|n_roots| *n_roots < 50), "{turns:?}");
     }
 
     /// Scenario: 48 hours, and a single pass a minute or an hour. Guarantees: turns begin at every one of them before

@@ -134,15 +134,19 @@ static int opened(int number, const char *path, int flags) {
     return number;
 }
 
+/* The mode of a file that may be made comes behind `flags`. */
+#define TAKE_MODE(flags)                                              \
+    mode_t mode = 0;                                                  \
+    if ((flags) & (O_CREAT | __O_TMPFILE)) {                          \
+        va_list rest;                                                 \
+        va_start(rest, flags);                                        \
+        mode = va_arg(rest, mode_t);                                  \
+        va_end(rest);                                                 \
+    }
+
 #define OPEN(name)                                                    \
     int name(const char *path, int flags, ...) {                      \
-        mode_t mode = 0;                                              \
-        if (flags & (O_CREAT | __O_TMPFILE)) {                        \
-            va_list rest;                                             \
-            va_start(rest, flags);                                    \
-            mode = va_arg(rest, mode_t);                              \
-            va_end(rest);                                             \
-        }                                                             \
+        TAKE_MODE(flags)                                              \
         before("open", path);                                         \
         int number = opened(REAL(name)(path, flags, mode), path, flags); \
         after("open", path, number >= 0);                             \
@@ -157,13 +161,7 @@ int creat64(const char *path, mode_t mode) { return open64(path, O_CREAT | O_WRO
 
 #define OPEN_AT(name)                                                 \
     int name(int directory, const char *path, int flags, ...) {       \
-        mode_t mode = 0;                                              \
-        if (flags & (O_CREAT | __O_TMPFILE)) {                        \
-            va_list rest;                                             \
-            va_start(rest, flags);                                    \
-            mode = va_arg(rest, mode_t);                              \
-            va_end(rest);                                             \
-        }                                                             \
+        TAKE_MODE(flags)                                              \
         before("open", path);                                         \
         int number = opened(REAL(name)(directory, path, flags, mode), path, flags); \
         after("open", path, number >= 0);                             \

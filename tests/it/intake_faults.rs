@@ -18,6 +18,7 @@ use crate::{
     support::{
         daemon::Daemon,
         delivery::{config, deliver, impatient, sekoia},
+        environment::variable,
         examples::TWO_LOGS,
         fault_proxy::{Fault, FaultProxy},
         processes::Receiver,
@@ -53,8 +54,9 @@ async fn ledgers_after(container: &str, faults: &[Fault]) {
         tuples.len() == world.written().len()
     };
     daemon.until("the first minute", is_level).await;
-    for fault in faults {
-        proxy.set(*fault);
+    let rounds = usize::try_from(variable("FLAPPING", 1)).unwrap();
+    for fault in faults.repeat(rounds) {
+        proxy.set(fault);
         writer.minutes(2);
         // Who fails twice in a row waits; where a fault takes long, once has to do.
         let n_strikes = if matches!(fault, Fault::Reset(_) | Fault::CutAnswer) { 2 } else { 1 };

@@ -24,10 +24,7 @@ use flowlogd::{
     },
     model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob, Origin, Scope},
     pipeline::{
-        Budget, DeliveryRules, Lane, Memory, ReadLimits, SourceRules, Stopping,
-        filter::BlobFilter,
-        run_pass,
-        sight::{Sight, SourceObserver},
+        Budget, DeliveryRules, Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, run_pass,
         state,
     },
     storage::{
@@ -178,17 +175,6 @@ impl StateStore for GatedStore {
     }
 }
 
-/// Nobody watches over the source.
-#[derive(Debug)]
-struct Nobody;
-
-impl SourceObserver for Nobody {
-    fn listed(&self, _sight: Sight) {}
-    fn not_listed(&self, _error: &StorageError) {}
-    fn read(&self) {}
-    fn not_read(&self, _error: &StorageError) {}
-}
-
 /// Keeps the thread busy from the moment at which positions are asked for until the commit is done.
 async fn neighbour(moments: Arc<Moments>, busy: mpsc::Sender<()>, committed: mpsc::Receiver<()>) {
     moments.asked.notified().await;
@@ -249,7 +235,7 @@ async fn pass() -> (usize, usize) {
         metrics: metrics.lane("test", "test"),
         store_health: Health::default().component("store"),
         ledger_health: Health::default().component("ledger"),
-        observer: Arc::new(Nobody),
+        observer: Arc::new(()),
     });
     let report = run_pass(&lane, &mut Memory::default(), &Stopping::default()).await;
     assert!(report.is_complete(), "{:?}", report.errors);

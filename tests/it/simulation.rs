@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::memory_store::MemoryStore;
+use crate::support::{environment::variable, memory_store::MemoryStore};
 use life::{Disk, Setup, live_through};
 use weather::{Ending, Fault, Weather};
 use world::{World, lock};
@@ -129,10 +129,6 @@ fn play_all(seeds: Range<u64>, play: &Play, replay: &str) -> Vec<Outcome> {
     })
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
-}
-
 /// *Scenario*: `SIMULATED_DAYS` days (200) from `SEED` on: blobs grow, are written late, torn, rewritten and deleted, with
 /// bad tuples, pieces that are no records and events that no intake takes; storage, intakes and disk fail in all their
 /// ways for minutes or hours; processes are killed, are asked to stop and find their disk broken, six times a day.
@@ -141,8 +137,8 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 /// that is asked to stop does so in time.
 #[test]
 fn days_full_of_faults() {
-    let n_runs = number("SIMULATED_DAYS", 200).div_ceil(DAYS_OF_A_RUN);
-    let first = number("SEED", 1);
+    let n_runs = variable("SIMULATED_DAYS", 200).div_ceil(DAYS_OF_A_RUN);
+    let first = variable("SEED", 1);
     let play = Play { weather: Sky::Drawn, lasts: days(DAYS_OF_A_RUN) };
     let replay = "SIMULATED_DAYS=2 cargo test --locked --test it simulation::days_full_of_faults";
     let outcomes = play_all(first..first + n_runs, &play, replay);
@@ -167,7 +163,7 @@ fn a_seed_is_played_again() {
 fn without_faults_nothing_comes_twice() {
     let play = Play { weather: Sky::Clear, lasts: days(1) };
     let replay = "cargo test --locked --test it simulation::without_faults_nothing_comes_twice";
-    let first = number("SEED", 1);
+    let first = variable("SEED", 1);
     for outcome in play_all(first..first + 6, &play, replay) {
         assert_eq!(outcome.duplicates, 0, "{outcome:?}");
     }

@@ -29,6 +29,7 @@ use url::Url;
 
 use super::metrics::Scrape;
 use crate::support::{
+    answer_rows::{Row, less_than_an_answer, row},
     delivery::{KEY, config, encode, impatient, sekoia},
     scripted_server::{ScriptedServer, Step},
 };
@@ -85,13 +86,6 @@ fn columns() -> Vec<Column> {
         column("otlp protobuf", otlp(OtlpEncoding::Protobuf), "", PROTOBUF),
         column("otlp json", otlp(OtlpEncoding::Json), "{}", JSON),
     ]
-}
-
-/// A name for people, and the answer.
-type Row = (String, Step);
-
-fn row(name: &str, step: Step) -> Row {
-    (name.to_owned(), step)
 }
 
 /// Answers that say something good, or seem to.
@@ -176,19 +170,7 @@ const NGINX: &str = "<html>\r\n<head><title>400 No required SSL certificate was 
 
 /// No answer, or less than one.
 fn failures() -> Vec<Row> {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-    let body = format!("{head}Content-Length: 30\r\n\r\n{{\"code\":0");
-    let endless = format!("{head}{}", "x: y\r\n".repeat(100_000));
-    vec![
-        row("closed before the answer", Step::Close),
-        row("reset before the answer", Step::Reset),
-        row("closed within the head", Step::Raw(head.into())),
-        row("a head without an end", Step::Raw(endless.into())),
-        row("an answer that is no HTTP", Step::Raw(b"220 mail.example ESMTP\r\n".to_vec())),
-        row("silent before the answer", Step::Silence),
-        row("silent within the head", Step::Stall(head.into())),
-        row("silent within the body", Step::Stall(body.into())),
-    ]
+    less_than_an_answer("Content-Type: application/json\r\n", "Content-Length: 30\r\n\r\n{\"code\":0")
 }
 
 /// Passes one attempt on, keeps its verdict, and asks the driver to stop.

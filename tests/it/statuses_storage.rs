@@ -14,7 +14,10 @@ use flowlogd::{
 use futures_util::future::join_all;
 use url::Url;
 
-use crate::support::scripted_server::{ScriptedServer, Step};
+use crate::support::{
+    answer_rows::{Row, less_than_an_answer, row},
+    scripted_server::{ScriptedServer, Step},
+};
 
 const DATE: (&str, &str) = ("Date", "Tue, 24 Nov 2026 05:00:31 GMT");
 const ETAG: (&str, &str) = ("ETag", "\"v1\"");
@@ -62,13 +65,6 @@ impl Operation {
             }),
         }
     }
-}
-
-/// A name for people, and the answer.
-type Row = (String, Step);
-
-fn row(name: &str, step: Step) -> Row {
-    (name.to_owned(), step)
 }
 
 /// Successes: each is the right answer to one operation at most.
@@ -174,19 +170,8 @@ fn body_of(status: u16) -> &'static str {
 
 /// No answer, or less than one.
 fn failures() -> Vec<Row> {
-    let head = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 05:00:31 GMT\r\n";
-    let body = format!("{head}ETag: \"v1\"\r\nContent-Range: bytes 2-7/10\r\nContent-Length: 6\r\n\r\n23");
-    let endless = format!("{head}{}", "x: y\r\n".repeat(100_000));
-    vec![
-        row("closed before the answer", Step::Close),
-        row("reset before the answer", Step::Reset),
-        row("closed within the head", Step::Raw(head.into())),
-        row("a head without an end", Step::Raw(endless.into())),
-        row("an answer that is no HTTP", Step::Raw(b"220 mail.example ESMTP\r\n".to_vec())),
-        row("silent before the answer", Step::Silence),
-        row("silent within the head", Step::Stall(head.into())),
-        row("silent within the body", Step::Stall(body.into())),
-    ]
+    let body = "ETag: \"v1\"\r\nContent-Range: bytes 2-7/10\r\nContent-Length: 6\r\n\r\n23";
+    less_than_an_answer("Date: Tue, 24 Nov 2026 05:00:31 GMT\r\n", body)
 }
 
 fn account(endpoint: &str, read_timeout: Duration) -> AzureAccount {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, TimeDelta, Utc};
 use flowlogd::model::Hour;
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::support::{
     azurite,
@@ -36,7 +37,7 @@ pub(super) fn after(hour: Hour, hours: i64) -> Hour {
 /// A time this many hours from now, so far into its hour that it is the root's turn to be pruned.
 pub(super) fn turn(hours: i64) -> DateTime<Utc> {
     let hour = after(Hour::containing(SystemTime::now().into()), hours);
-    hour.start() + TimeDelta::minutes(i64::try_from(ROOT.len()).unwrap() % 60)
+    hour.start() + TimeDelta::minutes(i64::try_from(xxh3_64(ROOT.as_bytes()) % 60).unwrap())
 }
 
 /// Hours are sealed early and not looked at again; a single pass gives up early.

@@ -80,6 +80,9 @@ async fn count(
         splitter.push(&bytes);
         take_pieces(&mut splitter, &mut recount);
     }
+    // The collector found the records behind one without an end when it had read all that there was.
+    splitter.end();
+    take_pieces(&mut splitter, &mut recount);
     recount.is_same = n_bytes == offset && ContextHash::of(&context) == hash;
     Ok(recount)
 }
@@ -106,5 +109,66 @@ fn take_pieces(splitter: &mut Splitter, recount: &mut Recount) {
             }
             Err(detail) => splitter.not_json(DamageKind::NotJson(detail)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{
+        Account as _,
+        directory::{Config, Directory},
+    };
+
+    const HEAD: &str = r#"{"records":["#;
+    const RECORD: &str = concat!(
+        r#"{"time":"2026-11-24T05:00:00Z","flowLogVersion":4,"flowRecords":{"flows":[{"aclID":"a","flowGroups":"#,
+        r#"[{"rule":"r","flowTuples":["1,::1,::2,1,2,6,I,B,NX,,,,","bad"]}]}]}}"#
+    );
+
+    /// *Scenario*: blobs with two records, and between them nothing else, bytes that are no record, a record of another
+    /// version, or records that were cut off within a text, between members, or where another object may come. One is
+    /// changed before the position, another one is shorter, a third is gone.
+    /// *Guarantees*: the records and tuples before the position are those that the collector counts; a change shows.
+    #[tokio::test]
+    async fn counts_are_those_of_the_collector() {
+        let directory = tempfile::tempdir().unwrap();
+        let account = Directory::new(Config {
+            path: directory.path().to_owned(),
+            account: String::new(),
+            container: String::new(),
+        });
+        let store = account.container("");
+        let name = BlobName::new("blob");
+        let count = async |text: &str, position: &str| {
+            std::fs::write(directory.path().join("blob"), text).unwrap();
+            let hash =
+                ContextHash::of(&position.as_bytes()[position.len().saturating_sub(ContextHash::BYTES)..]);
+            let at = (u64::try_from(position.len()).unwrap(), hash);
+            recount(store.as_ref(), &name, at, 1 << 20).await.unwrap()
+        };
+        let counted = |records, tuples, is_same| Deep::Counted(Recount { records, tuples, is_same });
+        let other_version = RECORD.replace(":4,", ":5,");
+        let cut = |behind: &str| RECORD.split_inclusive(behind).next().unwrap().to_owned();
+        for (between, records) in [
+            (String::new(), 2),
+            (",xyz".to_owned(), 2),
+            (format!(",{other_version}"), 3),
+            (format!(",{}", cut("::1")), 2),
+            (format!(",{}", cut("flowRecords\":")), 2),
+            (format!(",{}", cut("]}]}")), 2),
+        ] {
+            let position = format!("{HEAD}{RECORD}{between},{RECORD}");
+            for end in ["", "]}", ",{\"time\":"] {
+                let text = format!("{position}{end}");
+                assert_eq!(count(&text, &position).await, counted(records, 4, true), "{text}");
+            }
+        }
+        let position = format!("{HEAD}{RECORD}");
+        assert_eq!(count(&position, &position.replace("bad", "BAD")).await, counted(1, 2, false));
+        assert_eq!(count(HEAD, &position).await, counted(0, 0, false));
+        std::fs::remove_file(directory.path().join("blob")).unwrap();
+        let at = (7, ContextHash::of(b""));
+        assert_eq!(recount(store.as_ref(), &name, at, 1 << 20).await.unwrap(), Deep::Gone);
     }
 }

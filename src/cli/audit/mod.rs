@@ -41,7 +41,7 @@ use when::When;
 /// Lists every flow-log root of the sources and every hour of the stretch again and compares each blob with the stored
 /// positions, sealed hours, first hours, filters and the ledger. The verdict on each is `complete`, `pending` (the daemon
 /// still owes it: its hour is not sealed, or is sealed and younger than `revisit`), `not wanted` (by `include` and
-/// `exclude`, or before the first hour) or `hole`: something is missing and nobody will read it any more. Each hole is
+/// `exclude`, or before the first hour) or `hole`: something is missing and the daemon does not owe it. Each hole is
 /// named with its blob, its bytes and the reason, and the exit code is 65. Nothing is changed.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -77,7 +77,8 @@ pub(super) fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Ex
     let now = DateTime::from(SystemTime::now());
     let hours = when::hours(&arguments.from, arguments.to.as_ref(), now);
     if hours.is_empty() {
-        let error = anyhow::anyhow!("--from {} comes after the end, which is {}", hours.start, hours.end);
+        let error =
+            anyhow::anyhow!("--from {} comes after the end, which is {}", hours.start, hours.end.previous());
         return Err(cannot_start(error));
     }
     let (sources, intakes) = chosen(&settings, arguments).map_err(cannot_start)?;

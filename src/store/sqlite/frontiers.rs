@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{
     names::{ScopeIds, intern_root},
@@ -29,15 +29,40 @@ pub(super) fn of_scope(
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
         let sealed = sealed_hours(connection, ids.intake, row.get(0)?)?;
-        let first_unsealed: i64 = row.get(2)?;
-        let stored: i64 = row.get(3)?;
-        if stored != sum(scope, &name, first_unsealed, &sealed) {
-            return Err(RowError::row(format!("the frontier of intake {} in root {name}", scope.intake)));
-        }
-        let hours = sealed.into_iter().map(Hour::from_number);
-        frontiers.push((name, Frontier::from_parts(Hour::from_number(first_unsealed), hours)));
+        let frontier = checked(scope, &name, row.get(2)?, sealed, row.get(3)?)?;
+        frontiers.push((name, frontier));
     }
     Ok(frontiers)
+}
+
+/// The frontier of one root alone: what is done root by root must not look at all of them each time.
+pub(super) fn of_root(
+    connection: &Connection,
+    scope: &Scope,
+    intake: i64,
+    (root_id, root): (i64, &str),
+) -> Result<Option<Frontier>, RowError> {
+    let stored: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT first_unsealed, crc FROM frontier WHERE intake = ?1 AND root = ?2")?
+        .query_row((intake, root_id), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((first_unsealed, crc)) = stored else { return Ok(None) };
+    let sealed = sealed_hours(connection, intake, root_id)?;
+    checked(scope, root, first_unsealed, sealed, crc).map(Some)
+}
+
+fn checked(
+    scope: &Scope,
+    root: &str,
+    first_unsealed: i64,
+    sealed: BTreeSet<i64>,
+    crc: i64,
+) -> Result<Frontier, RowError> {
+    if crc != sum(scope, root, first_unsealed, &sealed) {
+        return Err(RowError::row(format!("the frontier of intake {} in root {root}", scope.intake)));
+    }
+    let sealed = sealed.into_iter().map(Hour::from_number);
+    Ok(Frontier::from_parts(Hour::from_number(first_unsealed), sealed))
 }
 
 pub(super) fn replace(

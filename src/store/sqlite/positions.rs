@@ -269,9 +269,10 @@ pub(super) fn prune(
     present: &[HourlyBlob],
 ) -> Result<Pruned, RowError> {
     let mut pruned = Pruned::default();
-    let known = frontiers::of_scope(connection, scope, ids)?;
-    let Some((_, frontier)) = known.into_iter().find(|(name, _)| name == root) else { return Ok(pruned) };
     let Some(root_id) = find_root(connection, ids.source, root)? else { return Ok(pruned) };
+    let Some(frontier) = frontiers::of_root(connection, scope, ids.intake, (root_id, root))? else {
+        return Ok(pruned);
+    };
     let present: HashSet<&HourlyBlob> = present.iter().collect();
     let hours = day.hours_of_day().filter(|hour| frontier.is_sealed(*hour));
     for hour in hours {

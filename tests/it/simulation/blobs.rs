@@ -248,16 +248,18 @@ impl Generation {
     }
 }
 
+/// The time stands last: what a position remembers of a blob is the bytes right before it, and records without tuples would
+/// have the same ones.
 fn record(mac: &str, time: DateTime<Utc>, numbers: &[usize], kinds: &[Kind]) -> String {
     let tuples: Vec<String> =
         numbers.iter().zip(kinds).map(|(number, kind)| tuple(time, *number, *kind)).collect();
     format!(
-        "{{\"time\":\"{}\",\"flowLogVersion\":4,\"flowLogGUID\":\"g\",\"macAddress\":\"{mac}\",\
+        "{{\"flowLogVersion\":4,\"flowLogGUID\":\"g\",\"macAddress\":\"{mac}\",\
          \"category\":\"FlowLogFlowEvent\",\"flowLogResourceID\":\"/s\",\"targetResourceID\":\"/t\",\
          \"operationName\":\"FlowLogFlowEvent\",\"flowRecords\":{{\"flows\":[{{\"aclID\":\"a\",\"flowGroups\":\
-         [{{\"rule\":\"r\",\"flowTuples\":[{}]}}]}}]}}}}",
+         [{{\"rule\":\"r\",\"flowTuples\":[{}]}}]}}]}},\"time\":\"{}\"}}",
+        tuples.join(","),
         time.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-        tuples.join(",")
     )
 }
 

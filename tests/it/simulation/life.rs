@@ -17,13 +17,9 @@ use flowlogd::{
     model::Scope,
     pipeline::{
         Budget, DeliveryRules, Lane, Memory, PassError, ReadLimits, SourceRules, Stopping,
-        filter::BlobFilter,
-        run_pass,
-        shared::Sharing,
-        sight::{Sight, SourceObserver},
-        state,
+        filter::BlobFilter, run_pass, shared::Sharing, state,
     },
-    storage::{StorageError, StorageErrorKind},
+    storage::StorageErrorKind,
     store::{FirstHour, StateStore, StoreError, sqlite::SqliteStore},
     telemetry::{health::Health, metrics::Metrics},
 };
@@ -99,16 +95,6 @@ impl Setup {
             memory_bytes: random.usize(4..12) << 20,
         }
     }
-}
-
-#[derive(Debug)]
-struct Nobody;
-
-impl SourceObserver for Nobody {
-    fn listed(&self, _sight: Sight) {}
-    fn not_listed(&self, _error: &StorageError) {}
-    fn read(&self) {}
-    fn not_read(&self, _error: &StorageError) {}
 }
 
 /// Lets the process live and die as the weather has it, and then live on until everything has arrived.
@@ -289,7 +275,7 @@ async fn lane(
         metrics: Metrics::new(SystemTime::UNIX_EPOCH).lane("source", "intake"),
         store_health: Health::default().component("store"),
         ledger_health: Health::default().component("ledger"),
-        observer: Arc::new(Nobody),
+        observer: Arc::new(()),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What several tests need: the real servers and programs that they start, and ways to wait for them.
 
+pub(crate) mod answer_rows;
 pub(crate) mod azurite;
 pub(crate) mod blob_writer;
 pub(crate) mod convert;
