@@ -85,7 +85,7 @@ fn encode(criterion: &mut Criterion) {
                 for (span, bytes) in &records {
                     let mut memory = Memory::default();
                     out.clear();
-                    let mut encoding = encoder.begin(RawRecord { span: *span, bytes }).expect("a record");
+                    let mut encoding = encoder.begin(RawRecord::new(*span, bytes)).expect("a record");
                     encoding.advance(&mut |event| {
                         case.framing.encode_next(&event, &mut memory, &mut out);
                         ControlFlow::Continue(())

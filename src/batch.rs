@@ -21,18 +21,26 @@ pub struct EventPlace {
     pub ordinal: u32,
 }
 
-/// Events encoded for one intake's protocol (escaped or enveloped once), one after the other without separators.
+/// Events encoded for one intake's protocol (escaped or enveloped once), one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EncodedEvents {
-    /// The encoded events.
+    /// The encoded events, each with the separator behind it, if there is one.
     pub bytes: Vec<u8>,
-    /// End of each event in `bytes`.
+    /// End of each event in `bytes`, before its separator.
     pub ends: Vec<usize>,
     /// Where each event came from.
     pub places: Vec<EventPlace>,
+    separator: Option<u8>,
 }
 
 impl EncodedEvents {
+    /// No event yet. What stands between two events of a body stands between those that come, so that many of them can
+    /// go into a body as one piece.
+    #[must_use]
+    pub fn separated_by(separator: Option<u8>) -> Self {
+        Self { separator, ..Self::default() }
+    }
+
     /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -47,31 +55,58 @@ impl EncodedEvents {
 
     /// The byte range of every event in `bytes`, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end)
+        let behind = self.ends.iter().map(|end| end.saturating_add(self.gap()));
+        std::iter::once(0).chain(behind).zip(self.ends.iter().copied()).map(|(start, end)| start..end)
     }
 
-    /// Bytes of `self[range]`, where `range` counts events.
+    /// The bytes of `self[range]`, where `range` counts events: in one piece where the separators are between them, else
+    /// a piece for each event.
+    pub fn pieces(&self, range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+        let n_together = if self.separator.is_some() { range.len().max(1) } else { 1 };
+        range.clone().step_by(n_together).filter_map(move |first| {
+            let last = first.saturating_add(n_together).checked_sub(1)?;
+            Some(self.start(first)..*self.ends.get(last)?)
+        })
+    }
+
+    /// Bytes of `self[range]`, where `range` counts events, without separators.
     #[must_use]
     pub fn encoded_bytes(&self, range: &Range<usize>) -> usize {
-        let end = |n_events: usize| n_events.checked_sub(1).and_then(|index| self.ends.get(index)).copied();
-        end(range.end).unwrap_or(0).saturating_sub(end(range.start).unwrap_or(0))
+        let Some(end) = range.end.checked_sub(1).and_then(|last| self.ends.get(last)) else { return 0 };
+        let gaps = self.gap().saturating_mul(range.len().saturating_sub(1));
+        end.saturating_sub(self.start(range.start)).saturating_sub(gaps)
     }
 
     /// Ends the event that was written to `bytes` since the last end.
     pub fn finish_event(&mut self, place: EventPlace) {
         self.ends.push(self.bytes.len());
         self.places.push(place);
+        if let Some(separator) = self.separator {
+            self.bytes.push(separator);
+        }
     }
 
-    /// Appends `other[range]`, where `range` counts events.
+    fn gap(&self) -> usize {
+        usize::from(self.separator.is_some())
+    }
+
+    /// Where an event begins, or the one that comes next.
+    fn start(&self, index: usize) -> usize {
+        let before = index.checked_sub(1).and_then(|before| self.ends.get(before));
+        before.map_or(0, |end| end.saturating_add(self.gap()))
+    }
+
+    /// Appends `other[range]`, where `range` counts events. All have the same separator.
     fn append(&mut self, other: &Self, range: Range<usize>) {
-        let start = range.start.checked_sub(1).and_then(|index| other.ends.get(index)).copied().unwrap_or(0);
+        if self.is_empty() {
+            self.separator = other.separator;
+        }
         let Some(ends) = other.ends.get(range.clone()) else { return };
-        let Some(end) = ends.last().copied() else { return };
-        let base = self.bytes.len();
+        let Some(end) = ends.last().map(|end| end.saturating_add(other.gap())) else { return };
+        let (start, base) = (other.start(range.start), self.bytes.len());
         self.bytes.extend_from_slice(other.bytes.get(start..end).unwrap_or_default());
-        self.ends.extend(ends.iter().map(|end| base.saturating_add(end.saturating_sub(start))));
+        // Every end lies behind `start`, and no buffer is as large as the address space.
+        self.ends.extend(ends.iter().map(|end| end.wrapping_sub(start).wrapping_add(base)));
         self.places.extend_from_slice(other.places.get(range).unwrap_or_default());
     }
 }
@@ -139,8 +174,8 @@ pub struct BatchLimits {
 pub struct BodySize {
     /// Bytes around the events.
     pub fixed: usize,
-    /// Bytes between two events.
-    pub separator: usize,
+    /// The byte between two events, if there is one.
+    pub separator: Option<u8>,
 }
 
 /// Collects runs of many blobs into batches.
@@ -255,19 +290,25 @@ impl Batcher {
     /// How many events of `events[done..]` still fit into the open batch. An event that is too large for any batch
     /// goes alone.
     fn fitting(&self, events: &EncodedEvents, done: usize) -> usize {
-        let mut n_events = self.open.events.len();
-        let mut event_bytes = self.open.events.bytes.len();
-        let mut fitting = 0;
-        for range in events.ranges().skip(done) {
-            event_bytes = event_bytes.saturating_add(range.len());
-            n_events = n_events.saturating_add(1);
-            let separators = self.size.separator.saturating_mul(n_events.saturating_sub(1));
-            let body = self.size.fixed.saturating_add(separators).saturating_add(event_bytes);
-            let too_large = body > self.limits.max_bytes && n_events > 1;
-            if too_large || n_events > self.limits.max_events.max(1) {
-                break;
-            }
-            fitting += 1;
+        let open = &self.open.events;
+        let open_bytes = open.encoded_bytes(&(0..open.len()));
+        let fits = |n_more: usize| {
+            let n_events = open.len().saturating_add(n_more);
+            let more_bytes = events.encoded_bytes(&(done..done.saturating_add(n_more)));
+            let n_separators = if self.size.separator.is_some() { n_events.saturating_sub(1) } else { 0 };
+            let event_bytes = open_bytes.saturating_add(more_bytes);
+            let body = self.size.fixed.saturating_add(n_separators).saturating_add(event_bytes);
+            (body <= self.limits.max_bytes || n_events <= 1) && n_events <= self.limits.max_events.max(1)
+        };
+        let n_left = events.len().saturating_sub(done);
+        if fits(n_left) {
+            return n_left;
+        }
+        // The more events, the larger the body.
+        let (mut fitting, mut too_many) = (0, n_left);
+        while fitting + 1 < too_many {
+            let middle = usize::midpoint(fitting, too_many);
+            if fits(middle) { fitting = middle } else { too_many = middle }
         }
         fitting
     }
@@ -363,7 +404,7 @@ mod tests {
             max_events in 1_usize..10,
         ) {
             let limits = BatchLimits { max_bytes, max_events, max_age: Duration::from_secs(5) };
-            let size = BodySize { fixed: 4, separator: 1 };
+            let size = BodySize { fixed: 4, separator: Some(b',') };
             let mut batcher = Batcher::new(limits, size);
             let now = Instant::now();
             let mut all = runs(&plan);
@@ -434,7 +475,7 @@ mod tests {
     #[test]
     fn age_counts_from_the_first_event() {
         let limits = BatchLimits { max_bytes: 1_000, max_events: 10, max_age: Duration::from_secs(5) };
-        let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: 0 });
+        let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: None });
         assert_eq!(batcher.deadline(), None);
         let first = Instant::now();
         for (run, later) in runs(&[(0, vec![1]), (0, vec![1])]).into_iter().zip([0, 3]) {

@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
             blob: HourlyBlob::new(name, 4, Hour::from_number(0)).expect("a name can be cut there"),
             batcher: Batcher::new(limits, size),
             now: Instant::now(),
-            events: EncodedEvents::default(),
+            events: EncodedEvents::separated_by(overhead.separator),
             position: None,
             handed_over: None,
             n_events: 0,
@@ -162,12 +162,13 @@ impl<'a> Reader<'a> {
 
     /// Hands what was encoded to the batcher.
     fn hand_over(&mut self, body: &mut dyn FnMut(Vec<u8>)) {
+        let separator = self.case.framing.overhead().separator;
         let run = Run {
             blob: self.blob.clone(),
             tuples: self.events.len() as u64,
             // Only added up.
             records: 0,
-            events: std::mem::take(&mut self.events),
+            events: std::mem::replace(&mut self.events, EncodedEvents::separated_by(separator)),
             from: self.handed_over.clone(),
             to: self.position.clone(),
             rejected: Vec::new(),

@@ -54,7 +54,7 @@ pub(super) struct OwnedRecord {
 
 impl OwnedRecord {
     pub(super) fn raw(&self) -> RawRecord<'_> {
-        RawRecord { span: self.span, bytes: &self.bytes }
+        RawRecord::new(self.span, &self.bytes)
     }
 }
 
@@ -199,7 +199,7 @@ fn taken(splitter: &mut Splitter) -> Result<Vec<OwnedRecord>, String> {
     let mut records = Vec::new();
     while let Some(piece) = splitter.next_piece() {
         match piece {
-            Piece::Record(RawRecord { span, bytes }) => {
+            Piece::Record(RawRecord { span, bytes, .. }) => {
                 records.push(OwnedRecord { span, bytes: bytes.to_vec() })
             }
             Piece::Damaged(damaged) => return Err(damaged.kind.to_string()),

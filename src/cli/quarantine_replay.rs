@@ -256,7 +256,7 @@ impl Sender<'_> {
     fn send(&mut self, row: Row, input: &Input, store: &mut SqliteStore) -> Result<(), Stop> {
         match input {
             Input::Event(body) => {
-                let record = RawRecord { span: row.place.record, bytes: body };
+                let record = RawRecord::new(row.place.record, body);
                 let known = Recalled::of(body);
                 // Where the format has no identity, this one tells events apart.
                 let key = RecordHasher::new(&row.scope.origin, row.blob.name().as_str()).key(&record);

@@ -29,7 +29,7 @@ pub(super) fn write_community_id(
     source: &Endpoint<'_>,
     destination: &Endpoint<'_>,
 ) {
-    let ports = Ports::of(protocol, source.port, destination.port);
+    let ports = Ports::of(protocol, source.port_number(), destination.port_number());
     let (mut first, mut second) = ((source.ip(), ports.source), (destination.ip(), ports.destination));
     if second < first && !ports.is_one_way {
         (first, second) = (second, first);
@@ -93,7 +93,7 @@ mod tests {
         let text = format!("0,{source},{destination},{source_port},{destination_port},{protocol},O,B,NX");
         let mut out = b"kept".to_vec();
         let tuple = FlowTuple::parse(&text).unwrap();
-        write_community_id(&mut out, tuple.protocol, &tuple.source, &tuple.destination);
+        write_community_id(&mut out, tuple.protocol_number(), &tuple.source(), &tuple.destination());
         assert_eq!(String::from_utf8(out).unwrap(), format!("kept{expected}"), "{text}");
     }
 

@@ -124,25 +124,26 @@ impl EcsWriter {
         self.timestamps.write(out, tuple.time_ms.saturating_mul(1_000));
         out.extend_from_slice(b"Z\",\"action\":{\"properties\":{\"FlowEncryption\":\"");
         if tuple.needs_escapes {
-            write_escaped(out, tuple.encryption.as_bytes());
+            write_escaped(out, tuple.encryption().as_bytes());
         } else {
-            out.extend_from_slice(tuple.encryption.as_bytes());
+            out.extend_from_slice(tuple.encryption().as_bytes());
         }
         out.extend_from_slice(b"\",\"OperationName\":");
         out.extend_from_slice(&self.operation);
         out.extend_from_slice(b"},\"target\":\"network-traffic\"}");
         let is_outbound = tuple.direction == Direction::Outbound;
         let mac_if = |is_ours: bool| if is_ours { self.mac.as_str() } else { "" };
-        write_side(out, b",\"source\":{\"address\":\"", &tuple.source, tuple.sent, mac_if(is_outbound));
+        let (source, destination) = (tuple.source(), tuple.destination());
+        write_side(out, b",\"source\":{\"address\":\"", &source, &tuple.sent(), mac_if(is_outbound));
         write_side(
             out,
             b",\"destination\":{\"address\":\"",
-            &tuple.destination,
-            tuple.received,
+            &destination,
+            &tuple.received(),
             mac_if(!is_outbound),
         );
         self.write_network(out, tuple, is_outbound);
-        write_related(out, tuple.source.address, tuple.destination.address);
+        write_related(out, source.address, destination.address);
         out.extend_from_slice(&self.rule);
         if self.enrich {
             self.write_azure(out, tuple);
@@ -175,17 +176,19 @@ impl EcsWriter {
         out.extend_from_slice(b",\"network\":{\"direction\":\"");
         out.extend_from_slice(if is_outbound { b"outbound" } else { b"inbound" });
         out.extend_from_slice(b"\",\"iana_number\":\"");
-        write_number(out, tuple.protocol);
+        out.extend_from_slice(tuple.protocol().digits().as_bytes());
         out.push(b'"');
         if self.enrich {
-            write_text_member(out, "transport", enrich::transport(tuple.protocol));
-            write_text_member(out, "type", if tuple.source.is_ipv6() { "ipv6" } else { "ipv4" });
+            let (source, destination) = (tuple.source(), tuple.destination());
+            let (sent, received) = (tuple.sent(), tuple.received());
+            write_text_member(out, "transport", enrich::transport(tuple.protocol_number()));
+            write_text_member(out, "type", if source.is_ipv6() { "ipv6" } else { "ipv4" });
             write_name(out, "bytes");
-            write_number(out, tuple.sent.bytes.saturating_add(tuple.received.bytes));
+            write_number(out, sent.bytes.value().saturating_add(received.bytes.value()));
             write_name(out, "packets");
-            write_number(out, tuple.sent.packets.saturating_add(tuple.received.packets));
+            write_number(out, sent.packets.value().saturating_add(received.packets.value()));
             out.extend_from_slice(b",\"community_id\":\"");
-            write_community_id(out, tuple.protocol, &tuple.source, &tuple.destination);
+            write_community_id(out, tuple.protocol_number(), &source, &destination);
             out.push(b'"');
         }
         out.push(b'}');
@@ -222,8 +225,8 @@ impl EcsWriter {
         out.extend_from_slice(b",\"flow\":{\"state\":\"");
         out.extend_from_slice(tuple.state.letter().as_bytes());
         out.extend_from_slice(b"\",\"encryption\":");
-        write_string(out, tuple.encryption);
-        if let Some(encrypted) = enrich::is_encrypted(tuple.encryption) {
+        write_string(out, tuple.encryption());
+        if let Some(encrypted) = enrich::is_encrypted(tuple.encryption()) {
             write_name(out, "encrypted");
             out.extend_from_slice(if encrypted { b"true" } else { b"false" });
         }
@@ -258,12 +261,12 @@ pub(super) fn write_resource(out: &mut Vec<u8>, id: &str, parts: &ArmId<'_>) {
     write_object(out, "resource", &members);
 }
 
-fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffic: Traffic, mac: &str) {
+fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffic: &Traffic<'_>, mac: &str) {
     begin_side(out, opening, endpoint);
     out.extend_from_slice(b",\"packets\":");
-    write_number(out, traffic.packets);
+    out.extend_from_slice(traffic.packets.digits().as_bytes());
     out.extend_from_slice(b",\"bytes\":");
-    write_number(out, traffic.bytes);
+    out.extend_from_slice(traffic.bytes.digits().as_bytes());
     write_text_member(out, "mac", mac);
     out.push(b'}');
 }
@@ -275,7 +278,7 @@ pub(super) fn begin_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<
     out.extend_from_slice(b"\",\"ip\":\"");
     out.extend_from_slice(endpoint.address.as_bytes());
     out.extend_from_slice(b"\",\"port\":");
-    write_number(out, endpoint.port);
+    out.extend_from_slice(endpoint.port.digits().as_bytes());
 }
 
 /// Appends both addresses, sorted, without repetition. Addresses need no escapes.

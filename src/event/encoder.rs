@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     flowlog::{
-        Damage, DamageKind, Elements, RawRecord, RecordHasher,
+        Damage, DamageKind, Elements, KnownAddresses, RawRecord, RecordHasher,
         record::{self, GroupHead, RecordError, TupleGroup},
     },
     model::{BlobName, EventId, Origin, Reason, RecordKey, Rejected, Span},
@@ -33,6 +33,7 @@ pub struct Encoder {
     blob: BlobName,
     hasher: RecordHasher,
     shape: Shape,
+    known_addresses: KnownAddresses,
     /// The event at hand. What the events of its group share stays in it from one to the next.
     body: Vec<u8>,
     /// Groups of tuples that were begun.
@@ -86,7 +87,14 @@ impl Encoder {
     pub fn new(format: EventFormat, origin: &Origin, blob: &BlobName) -> Self {
         let shape = Shape::new(format, origin, blob.as_str());
         let hasher = RecordHasher::new(origin, blob.as_str());
-        Self { blob: blob.clone(), hasher, shape, body: Vec::new(), n_groups: 0 }
+        Self {
+            blob: blob.clone(),
+            hasher,
+            shape,
+            known_addresses: KnownAddresses::default(),
+            body: Vec::new(),
+            n_groups: 0,
+        }
     }
 
     /// Parses a record, so that its events can be taken.
@@ -98,7 +106,7 @@ impl Encoder {
             let rejected = vec![rejected_whole(&raw, reason, detail)];
             Ok(RecordEncoding { encoder, raw, tuples: None, rejected })
         };
-        let record = match record::parse(raw.bytes) {
+        let record = match record::parse_raw(&raw) {
             Ok(record) => record,
             Err(RecordError::NotJson(detail)) => {
                 return Err(Damage { offset: raw.span.from, kind: DamageKind::NotJson(detail) });
@@ -141,12 +149,19 @@ impl RecordEncoding<'_> {
     /// event that it was given counts as taken.
     pub fn advance(&mut self, emit: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Encoded {
         let Self { encoder, raw, tuples, rejected } = self;
-        let Encoder { blob, shape, body, n_groups, .. } = &mut **encoder;
-        let place = RecordPlace { blob: blob.as_str(), span: raw.span };
+        let Encoder { blob, shape, known_addresses, body, n_groups, .. } = &mut **encoder;
         let mut rejected = std::mem::take(rejected);
         let mut rejected_bytes = 0;
         let Some(Tuples { key, kind, context, groups, group: open, next_ordinal, .. }) = tuples else {
             return Encoded { rejected, done: true };
+        };
+        let mut writer = EventWriter {
+            shape,
+            body,
+            place: RecordPlace { blob: blob.as_str(), span: raw.span },
+            key: *key,
+            next_ordinal,
+            n_groups,
         };
         loop {
             let Some(group) = open else {
@@ -158,15 +173,22 @@ impl RecordEncoding<'_> {
                 }
                 continue;
             };
+            while let Some(tuple) = group.elements.next_usual_tuple(known_addresses) {
+                if !group.begun {
+                    writer.begin_group(*kind, group);
+                }
+                let id = writer.next_id();
+                writer.begin_event(*kind);
+                writer.shape.write_vnet(writer.body, &tuple, &group.head.rule, id, &writer.place);
+                if emit(writer.event(*kind, id, tuple.time_ms)).is_break() {
+                    return Encoded { rejected, done: false };
+                }
+            }
             let Some(element) = group.elements.next() else {
                 *open = None;
                 continue;
             };
-            let mut id = EventId { record: *key, ordinal: *next_ordinal };
-            if planted::is(Bug::IdFromBatchIndex) {
-                id.ordinal = planted::next_index();
-            }
-            *next_ordinal = next_ordinal.saturating_add(1);
+            let id = writer.next_id();
             let tuple_text = element.text();
             let parsed = match &tuple_text {
                 Some(text) => kind.parse(text).map_err(|error| error.to_string()),
@@ -192,21 +214,57 @@ impl RecordEncoding<'_> {
                 }
             };
             if !group.begun {
-                shape.begin_group(*kind, &group.head);
-                group.begun = true;
-                *n_groups = n_groups.saturating_add(1);
-                body.clear();
-                body.extend_from_slice(shape.shared(*kind));
+                writer.begin_group(*kind, group);
             }
-            let length = shape.shared(*kind).len();
-            body.truncate(length);
-            shape.write(body, &tuple, &group.head.rule, id, &place);
-            let shared = Some(Shared { group: *n_groups, length });
-            let event = Event { id, record: raw.span, time_ms: tuple.time_ms(), body, shared };
-            if emit(event).is_break() {
+            writer.begin_event(*kind);
+            writer.shape.write(writer.body, &tuple, &group.head.rule, id, &writer.place);
+            if emit(writer.event(*kind, id, tuple.time_ms())).is_break() {
                 return Encoded { rejected, done: false };
             }
         }
+    }
+}
+
+/// What the events of a record are made with.
+struct EventWriter<'a> {
+    shape: &'a mut Shape,
+    /// The event at hand.
+    body: &'a mut Vec<u8>,
+    place: RecordPlace<'a>,
+    key: RecordKey,
+    next_ordinal: &'a mut u32,
+    n_groups: &'a mut u64,
+}
+
+impl EventWriter<'_> {
+    /// The identity of the next tuple, be it an event or not.
+    fn next_id(&mut self) -> EventId {
+        let mut id = EventId { record: self.key, ordinal: *self.next_ordinal };
+        if planted::is(Bug::IdFromBatchIndex) {
+            id.ordinal = planted::next_index();
+        }
+        *self.next_ordinal = self.next_ordinal.saturating_add(1);
+        id
+    }
+
+    /// Puts what the events of the group share where it stays.
+    fn begin_group(&mut self, kind: TupleKind, group: &mut OpenGroup<'_>) {
+        self.shape.begin_group(kind, &group.head);
+        group.begun = true;
+        *self.n_groups = self.n_groups.saturating_add(1);
+        self.body.clear();
+        self.body.extend_from_slice(self.shape.shared(kind));
+    }
+
+    /// Leaves of the event before what is shared.
+    fn begin_event(&mut self, kind: TupleKind) {
+        self.body.truncate(self.shape.shared(kind).len());
+    }
+
+    /// What was written.
+    fn event(&self, kind: TupleKind, id: EventId, time_ms: i64) -> Event<'_> {
+        let shared = Some(Shared { group: *self.n_groups, length: self.shape.shared(kind).len() });
+        Event { id, record: self.place.span, time_ms, body: self.body, shared }
     }
 }
 
@@ -231,7 +289,7 @@ mod tests {
         let origin = Origin { account: String::new(), container: String::new() };
         let mut encoder = Encoder::new(EventFormat::Flow { provenance: false }, &origin, &BlobName::new("b"));
         let length = u64::try_from(record.len()).unwrap();
-        let raw = RawRecord { span: Span { from: 0, to: length }, bytes: record.as_bytes() };
+        let raw = RawRecord::new(Span { from: 0, to: length }, record.as_bytes());
         let encoded = encoder.begin(raw).unwrap().advance(&mut |_| ControlFlow::Continue(()));
         assert!(encoded.done);
         encoded.rejected

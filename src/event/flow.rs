@@ -57,6 +57,9 @@ impl FlowWriter {
         provenance: Option<(EventId, &RecordPlace<'_>)>,
     ) {
         write_tuple(out, tuple);
+        if provenance.is_none() {
+            return out.extend_from_slice(b"\"}");
+        }
         out.push(b'"');
         write_provenance(out, provenance);
         out.push(b'}');
@@ -91,10 +94,10 @@ pub(super) fn write_tuple(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
             out.extend_from_slice(text.as_bytes());
         }
     };
-    if tuple.has_all_counters() {
+    if tuple.has_all_counters {
         return write_text(out, tuple.text);
     }
-    let (before, counters) = tuple.text.split_at(tuple.counters_at);
+    let (before, counters) = tuple.split_at_counters();
     if counters == ",,," {
         write_text(out, before);
         return out.extend_from_slice(b"0,0,0,0");

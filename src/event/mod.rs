@@ -54,7 +54,7 @@ pub struct Event<'a> {
     pub record: Span,
     /// The tuple's time, milliseconds since 1970.
     pub time_ms: i64,
-    /// The event in its format, without a line end.
+    /// The event in its format. What an encoder makes is one line: without line ends, be it within the event.
     pub body: &'a [u8],
     /// What it has in common with the events around it, where that is known.
     pub shared: Option<Shared>,

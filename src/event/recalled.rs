@@ -77,7 +77,7 @@ mod tests {
         ] {
             let origin = Origin { account: "acct".to_owned(), container: "logs".to_owned() };
             let mut encoder = Encoder::new(format, &origin, &BlobName::new("PT1H.json".to_owned()));
-            let record = RawRecord { span: Span { from: 0, to: 1 }, bytes: RECORD };
+            let record = RawRecord::new(Span { from: 0, to: 1 }, RECORD);
             let mut n_events = 0;
             let mut encoding = encoder.begin(record).unwrap();
             let done = encoding.advance(&mut |event| {

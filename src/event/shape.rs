@@ -115,31 +115,48 @@ impl Shape {
         id: EventId,
         place: &RecordPlace<'_>,
     ) {
-        match (self, tuple) {
-            (Self::Flow { vnet, provenance, .. }, Tuple::Vnet(tuple)) => {
-                vnet.write(out, tuple, provenance.then_some((id, place)));
+        match tuple {
+            Tuple::Vnet(tuple) => self.write_vnet(out, tuple, rule, id, place),
+            Tuple::Nsg(tuple) => self.write_nsg(out, tuple, rule, id, place),
+        }
+    }
+
+    /// The same for a tuple of virtual network flow logs.
+    pub(super) fn write_vnet(
+        &mut self,
+        out: &mut Vec<u8>,
+        tuple: &FlowTuple<'_>,
+        rule: &str,
+        id: EventId,
+        place: &RecordPlace<'_>,
+    ) {
+        match self {
+            Self::Flow { vnet, provenance: false, .. } => vnet.write(out, tuple, None),
+            Self::Flow { vnet, provenance: true, .. } => vnet.write(out, tuple, Some((id, place))),
+            Self::Ecs { vnet, columns: None, .. } => vnet.write(out, tuple, id),
+            Self::Ecs { vnet, columns: Some(columns), .. } => columns.write(out, |out| {
+                out.extend_from_slice(vnet.message());
+                vnet.write(out, tuple, id);
+            }),
+            Self::Text => text::write(out, tuple, rule),
+        }
+    }
+
+    fn write_nsg(
+        &mut self,
+        out: &mut Vec<u8>,
+        tuple: &NsgTuple<'_>,
+        rule: &str,
+        id: EventId,
+        place: &RecordPlace<'_>,
+    ) {
+        match self {
+            Self::Flow { nsg, provenance, .. } => nsg.write(out, tuple, provenance.then_some((id, place))),
+            Self::Ecs { nsg, columns: None, .. } => nsg.write(out, tuple, id),
+            Self::Ecs { nsg, columns: Some(columns), .. } => {
+                columns.write(out, |out| nsg.write(out, tuple, id));
             }
-            (Self::Flow { nsg, provenance, .. }, Tuple::Nsg(tuple)) => {
-                nsg.write(out, tuple, provenance.then_some((id, place)));
-            }
-            (Self::Ecs { vnet, nsg, columns }, tuple) => {
-                let is_table = columns.is_some();
-                let mut write_nested = |out: &mut Vec<u8>| match tuple {
-                    Tuple::Vnet(tuple) => {
-                        if is_table {
-                            out.extend_from_slice(vnet.message());
-                        }
-                        vnet.write(out, tuple, id);
-                    }
-                    Tuple::Nsg(tuple) => nsg.write(out, tuple, id),
-                };
-                match columns {
-                    Some(columns) => columns.write(out, write_nested),
-                    None => write_nested(out),
-                }
-            }
-            (Self::Text, Tuple::Vnet(tuple)) => text::write(out, tuple, rule),
-            (Self::Text, Tuple::Nsg(tuple)) => text::write_nsg(out, tuple, rule),
+            Self::Text => text::write_nsg(out, tuple, rule),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::flowlog::{
 
 /// Appends the sentence for a tuple of virtual network flow logs.
 pub(super) fn write(out: &mut Vec<u8>, tuple: &FlowTuple<'_>, rule: &str) {
-    write_sentence(out, &tuple.source, &tuple.destination, tuple.state, rule);
+    write_sentence(out, &tuple.source(), &tuple.destination(), tuple.state, rule);
 }
 
 /// Appends the sentence for a tuple of a network security group.

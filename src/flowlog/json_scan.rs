@@ -4,13 +4,19 @@
 //! sees every whole record anyway. That bytes fail early is what keeps damage cheap: a brace that is missing shows at
 //! the next record, not at the end of the blob.
 
-use memchr::memchr2;
-
-use super::head::is_white_space;
+use super::{
+    head::is_white_space,
+    piece::PlainList,
+    unescaped_length,
+    wide_scan::{LANES, lowest, special},
+};
 
 /// JSON that is nested deeper counts as none. It bounds how often a byte can be scanned, since objects that are all
 /// open at one byte lie within each other.
 const MOST_LEVELS: u32 = u128::BITS;
+
+/// Two quotes and a comma stand between two texts of a list.
+const BETWEEN_BYTES: usize = 3;
 
 /// A scan in work. Survives the border between two chunks, so that no byte is scanned twice.
 #[derive(Debug, Clone, Copy)]
@@ -60,22 +66,44 @@ impl JsonScan {
         Self { lists: 0, levels: 0, expected: Expected::Value }
     }
 
-    /// Scans on from `cursor`, which stands behind what was scanned afterwards.
-    pub(super) fn advance(&mut self, bytes: &[u8], cursor: &mut usize) -> Scanned {
+    /// Scans on from `cursor`, which stands behind what was scanned afterwards. The object begins at `start`; its plain
+    /// lists are noted in `plain_lists`, as far as each lies within the bytes of one call.
+    pub(super) fn advance(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        cursor: &mut usize,
+        plain_lists: &mut Vec<PlainList>,
+    ) -> Scanned {
+        if self.levels == 0 {
+            plain_lists.clear();
+        }
         while let Some(&byte) = bytes.get(*cursor) {
             match self.expected {
                 Expected::Text(role) => {
+                    let in_list = self.lists & 1 == 1 && role == TextRole::Value;
                     let rest = bytes.get(*cursor..).unwrap_or_default();
-                    let Some(at) = memchr2(b'"', b'\\', rest) else {
-                        *cursor = bytes.len();
-                        return Scanned::All;
-                    };
-                    self.expected = match (rest.get(at), role) {
-                        (Some(b'\\'), role) => Expected::Escaped(role),
-                        (_, TextRole::Name) => Expected::Colon,
-                        (_, TextRole::Value) => Expected::CommaOrEnd,
-                    };
-                    *cursor += at;
+                    let (n_passed, n_texts) = pass_texts(rest, in_list);
+                    let begin = cursor.saturating_sub(1);
+                    *cursor += n_passed;
+                    match rest.get(n_passed..).unwrap_or_default() {
+                        [b'"', behind @ ..] => {
+                            self.expected = match role {
+                                TextRole::Name => Expected::Colon,
+                                TextRole::Value => Expected::CommaOrEnd,
+                            };
+                            let is_whole = bytes.get(..=begin).is_some_and(|before| before.ends_with(b"[\""))
+                                && behind.first() == Some(&b']');
+                            if in_list && is_whole && n_texts >= PlainList::LEAST_TEXTS {
+                                let (begin, end) = (begin - start, *cursor + 1 - start);
+                                plain_lists.push(PlainList { begin, end, n_texts });
+                            }
+                        }
+                        [b'\\', ..] => self.expected = Expected::Escaped(role),
+                        // A control character: the parser will say so.
+                        [_, ..] => {}
+                        [] => return Scanned::All,
+                    }
                 }
                 Expected::Escaped(role) => self.expected = Expected::Text(role),
                 Expected::Word if is_word(byte) => {}
@@ -135,6 +163,41 @@ impl JsonScan {
     }
 }
 
+/// Passes over the rest of a text and, in a list, over the texts behind it, as long as there is nothing but a comma between
+/// them. Returns where that ends, at a quote or within a text, and how many texts have begun.
+#[inline]
+fn pass_texts(bytes: &[u8], in_list: bool) -> (usize, usize) {
+    let is_between =
+        |at: usize| in_list && bytes.get(at..).and_then(|rest| rest.first_chunk()) == Some(b"\",\"");
+    let (mut n_texts, mut begin) = (1, 0);
+    let (blocks, _) = bytes.as_chunks();
+    for (index, block) in blocks.iter().enumerate() {
+        let mut found = special(block);
+        while found != 0 {
+            let at = index * LANES + lowest(found);
+            found &= found - 1;
+            if at < begin {
+                // The quote that this text begins with.
+                continue;
+            }
+            if !is_between(at) {
+                return (at, n_texts);
+            }
+            n_texts += 1;
+            begin = at + BETWEEN_BYTES;
+        }
+    }
+    let mut at = begin.max(blocks.len() * LANES);
+    loop {
+        at += unescaped_length(bytes.get(at..).unwrap_or_default());
+        if !is_between(at) {
+            return (at, n_texts);
+        }
+        n_texts += 1;
+        at += BETWEEN_BYTES;
+    }
+}
+
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
@@ -146,14 +209,14 @@ mod tests {
     fn check(bytes: &str, expected: Scanned, expected_cursor: usize) {
         let (mut scan, mut cursor) = (JsonScan::new(), 0);
         assert_eq!(
-            (scan.advance(bytes.as_bytes(), &mut cursor), cursor),
+            (scan.advance(bytes.as_bytes(), 0, &mut cursor, &mut Vec::new()), cursor),
             (expected, expected_cursor),
             "{bytes}"
         );
         let (mut scan, mut cursor) = (JsonScan::new(), 0);
         let mut scanned = Scanned::All;
         for end in 1..=bytes.len() {
-            scanned = scan.advance(&bytes.as_bytes()[..end], &mut cursor);
+            scanned = scan.advance(&bytes.as_bytes()[..end], 0, &mut cursor, &mut Vec::new());
             if scanned != Scanned::All {
                 break;
             }

@@ -27,4 +27,5 @@ pub use path::FLOW_LOG_CONTAINERS;
 pub use piece::{Damage, DamageKind, Damaged, Piece, RawRecord, Tail};
 pub use split::{Splitter, Start};
 pub use time::RecordTime;
+pub use usual_address::KnownAddresses;
 pub(crate) use wide_scan::unescaped_length;

@@ -9,12 +9,48 @@ use crate::model::{Reason, Rejected, Span};
 pub(super) const KEPT_BYTES: usize = 64 * 1024;
 
 /// One record's bytes and their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct RawRecord<'a> {
     /// From `{` to the byte after the balancing `}`.
     pub span: Span,
     /// The bytes.
     pub bytes: &'a [u8],
+    /// Some of its plain lists, in order: what was seen in passing while its end was looked for.
+    pub(super) plain_lists: &'a [PlainList],
+}
+
+impl<'a> RawRecord<'a> {
+    /// A record of which nothing but its bytes is known.
+    #[must_use]
+    pub fn new(span: Span, bytes: &'a [u8]) -> Self {
+        Self { span, bytes, plain_lists: &[] }
+    }
+}
+
+/// Records are the same where their bytes and their place are; the plain lists are a help only.
+impl PartialEq for RawRecord<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.span, self.bytes) == (other.span, other.bytes)
+    }
+}
+
+impl Eq for RawRecord<'_> {}
+
+/// A list of texts without escapes and control characters, and with nothing but commas between them, by its place in the
+/// record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlainList {
+    /// The byte behind the opening bracket.
+    pub(super) begin: usize,
+    /// The closing bracket.
+    pub(super) end: usize,
+    /// How many texts there are.
+    pub(super) n_texts: usize,
+}
+
+impl PlainList {
+    /// Lists of fewer texts are not worth being noted. Each of these has as many bytes as its note.
+    pub(super) const LEAST_TEXTS: usize = 8;
 }
 
 /// The next thing in a stream.

@@ -15,9 +15,11 @@ use serde_json::value::RawValue;
 use super::{
     elements::Elements,
     nsg_record::{self, NsgHead},
+    piece::{PlainList, RawRecord},
     time::RecordTime,
     vnet_record::{self, VnetHead},
 };
+use crate::model::Span;
 
 /// A record of either kind.
 #[derive(Debug)]
@@ -89,10 +91,18 @@ enum Kind {
 /// # Errors
 /// As [`RecordError`] says.
 pub fn parse(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
-    let text = str::from_utf8(bytes).map_err(|error| RecordError::NotJson(error.to_string()))?;
+    parse_raw(&RawRecord::new(Span { from: 0, to: 0 }, bytes))
+}
+
+/// The same for a record out of a stream, of which more may be known than its bytes.
+///
+/// # Errors
+/// As [`RecordError`] says.
+pub fn parse_raw<'a>(raw: &RawRecord<'a>) -> Result<Record<'a>, RecordError> {
+    let text = str::from_utf8(raw.bytes).map_err(|error| RecordError::NotJson(error.to_string()))?;
     // A guess, which saves looking at the record twice. Where it is wrong, reading fails and the outline decides.
-    let guess = if memmem::find(bytes, b"\"flowRecords\"").is_some() { Kind::Vnet } else { Kind::Nsg };
-    match guess.read(text) {
+    let guess = if memmem::find(raw.bytes, b"\"flowRecords\"").is_some() { Kind::Vnet } else { Kind::Nsg };
+    match guess.read(text, raw.plain_lists) {
         Ok(read) => read,
         Err(error) => read_by_outline(text, guess, error),
     }
@@ -100,9 +110,13 @@ pub fn parse(bytes: &[u8]) -> Result<Record<'_>, RecordError> {
 
 impl Kind {
     /// Reads a record of this kind. The outer error says that its members do not fit the kind.
-    fn read(self, text: &str) -> serde_json::Result<Result<Record<'_>, RecordError>> {
+    fn read<'a>(
+        self,
+        text: &'a str,
+        plain_lists: &'a [PlainList],
+    ) -> serde_json::Result<Result<Record<'a>, RecordError>> {
         match self {
-            Self::Vnet => vnet_record::read(text),
+            Self::Vnet => vnet_record::read(text, plain_lists),
             Self::Nsg => nsg_record::read(text),
         }
     }
@@ -150,7 +164,7 @@ fn read_by_outline(text: &str, guess: Kind, error: serde_json::Error) -> Result<
     if kind == guess {
         return Err(explain(&outline, kind, list, &error));
     }
-    match kind.read(text) {
+    match kind.read(text, &[]) {
         Ok(read) => read,
         Err(error) => Err(explain(&outline, kind, list, &error)),
     }

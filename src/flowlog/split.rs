@@ -13,7 +13,7 @@ use crate::model::Span;
 use super::{
     head::{FirstObject, HeadScan, is_white_space},
     json_scan::{JsonScan, Scanned},
-    piece::{DamageKind, Piece, RawRecord, Tail},
+    piece::{DamageKind, Piece, PlainList, RawRecord, Tail},
 };
 use search::Search;
 
@@ -58,6 +58,8 @@ pub struct Splitter {
     /// What `passed` was before the last record.
     passed_before: Passed,
     bytes_scanned: u64,
+    /// Of the object that was scanned last.
+    plain_lists: Vec<PlainList>,
 }
 
 /// How far the pieces that were returned reach.
@@ -114,6 +116,7 @@ impl Splitter {
             passed_before: passed.clone(),
             passed,
             bytes_scanned: 0,
+            plain_lists: Vec::new(),
         }
     }
 
@@ -167,7 +170,7 @@ impl Splitter {
                 self.last_record = Some(start);
                 let span = Span { from: self.at(start), to: self.at(self.cursor) };
                 let bytes = self.buffer.get(start..self.cursor).unwrap_or_default();
-                Some(Piece::Record(RawRecord { span, bytes }))
+                Some(Piece::Record(RawRecord { span, bytes, plain_lists: &self.plain_lists }))
             }
             Step::Damaged(span) => {
                 self.pass(self.index_of(span.to));
@@ -294,7 +297,8 @@ impl Splitter {
         let mut end = self.cursor;
         let first = head.advance(self.within_limit(start), &mut end);
         let mut cursor = self.cursor;
-        let scanned = json.advance(self.buffer.get(..end).unwrap_or_default(), &mut cursor);
+        let bytes = self.buffer.get(..end).unwrap_or_default();
+        let scanned = json.advance(bytes, start, &mut cursor, &mut self.plain_lists);
         self.bytes_scanned += to_u64(cursor - self.cursor);
         self.cursor = cursor;
         self.state = State::Head(start, head, json);
@@ -327,7 +331,9 @@ impl Splitter {
 
     fn advance(&mut self, start: usize, json: &mut JsonScan) -> Scanned {
         let mut cursor = self.cursor;
-        let scanned = json.advance(self.within_limit(start), &mut cursor);
+        let mut plain_lists = std::mem::take(&mut self.plain_lists);
+        let scanned = json.advance(self.within_limit(start), start, &mut cursor, &mut plain_lists);
+        self.plain_lists = plain_lists;
         self.bytes_scanned += to_u64(cursor - self.cursor);
         self.cursor = cursor;
         scanned

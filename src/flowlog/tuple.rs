@@ -1,38 +1,32 @@
 //! One flow tuple: comma-separated text, as "Virtual network flow logs: log format" describes it.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+};
 
-use super::usual_tuple;
+use super::unescaped_length;
 
-/// One observation of one flow.
+/// Number of fields, the four counters last.
+pub(super) const FIELDS: usize = 13;
+
+/// One observation of one flow. Its texts and numbers are taken from the tuple when they are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowTuple<'a> {
     /// The tuple as it stands.
     pub text: &'a str,
     /// Whether `text` has something that must be escaped in JSON.
     pub needs_escapes: bool,
-    /// Where in `text` what follows the encryption begins: the counters, if there are any.
-    pub counters_at: usize,
-    /// How many of the four counters stand in the text, empty ones not counted.
-    pub n_counters_written: usize,
+    /// Whether all four counters stand in the text.
+    pub has_all_counters: bool,
+    /// Where each field ends in `text`; one that is missing ends where the text does.
+    pub(super) ends: [usize; FIELDS],
     /// Milliseconds since 1970; the year has four digits.
     pub time_ms: i64,
-    /// Who opened the flow.
-    pub source: Endpoint<'a>,
-    /// The other side.
-    pub destination: Endpoint<'a>,
-    /// IANA number.
-    pub protocol: u8,
     /// As the network interface sees it.
     pub direction: Direction,
     /// What happened.
     pub state: FlowState,
-    /// Verbatim: `X` is encrypted, `NX` and `NX_...` are not.
-    pub encryption: &'a str,
-    /// Source to destination, since the flow's previous tuple.
-    pub sent: Traffic,
-    /// Destination to source, since the flow's previous tuple.
-    pub received: Traffic,
 }
 
 /// One side of a flow.
@@ -40,8 +34,8 @@ pub struct FlowTuple<'a> {
 pub struct Endpoint<'a> {
     /// The address as it stands. It is one.
     pub address: &'a str,
-    /// The port.
-    pub port: u16,
+    /// The port: 0 to 65535.
+    pub port: Number<'a>,
 }
 
 impl Endpoint<'_> {
@@ -57,15 +51,59 @@ impl Endpoint<'_> {
     pub fn is_ipv6(&self) -> bool {
         self.address.contains(':')
     }
+
+    /// The port's number.
+    #[must_use]
+    pub fn port_number(&self) -> u16 {
+        // The text was found to be one when the tuple was read.
+        u16::try_from(self.port.value()).unwrap_or_default()
+    }
 }
 
 /// Counters of one way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic<'a> {
     /// Packets.
-    pub packets: u64,
+    pub packets: Number<'a>,
     /// Bytes.
-    pub bytes: u64,
+    pub bytes: Number<'a>,
+}
+
+/// A whole number below 2^64, as decimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number<'a>(&'a str);
+
+impl<'a> Number<'a> {
+    /// Of digits alone; of an empty text the number is 0. Zeros before the number are left out.
+    pub(super) fn of(digits: &'a str) -> Self {
+        match digits.as_bytes() {
+            [] => Self("0"),
+            [b'0', _, ..] => match digits.trim_start_matches('0') {
+                "" => Self("0"),
+                digits => Self(digits),
+            },
+            _ => Self(digits),
+        }
+    }
+
+    /// As JSON has it.
+    #[must_use]
+    pub fn digits(self) -> &'a str {
+        self.0
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> u64 {
+        // The text was found to be a number when the tuple was read.
+        self.0.parse().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Number<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
 }
 
 /// Which way a flow was opened.
@@ -129,60 +167,100 @@ impl<'a> FlowTuple<'a> {
     /// # Errors
     /// The first field that is not what it should be.
     pub fn parse(text: &'a str) -> Result<Self, TupleError> {
-        match usual_tuple::read(text) {
-            Some(tuple) => Ok(tuple),
-            None => Self::parse_any(text),
-        }
-    }
-
-    /// The same, for any tuple.
-    pub(super) fn parse_any(text: &'a str) -> Result<Self, TupleError> {
         let mut fields = text.split(',');
         let time_ms = required(fields.next(), "timestamp", "milliseconds since 1970", milliseconds)?;
-        let (source, destination) = endpoints(&mut fields)?;
-        let protocol = required(fields.next(), "protocol", "0 to 255", number)?;
+        endpoints(&mut fields)?;
+        required(fields.next(), "protocol", "0 to 255", number::<u8>)?;
         let direction = required(fields.next(), "direction", "I or O", direction)?;
         let state = required(fields.next(), "flow state", "B, C, E or D", flow_state)?;
-        let encryption = required(fields.next(), "encryption", "a text", Some)?;
-        let before_counters = text.match_indices(',').nth(Self::FIELDS_BEFORE_COUNTERS.saturating_sub(1));
-        let counters_at = before_counters.map_or(text.len(), |(comma, _)| comma.saturating_add(1));
+        required(fields.next(), "encryption", "a text", Some)?;
         let mut n_counters_written = 0;
-        let mut counter = |field| match fields.next() {
-            None | Some("") => Ok(0),
-            Some(value) => {
+        for field in ["packets sent", "bytes sent", "packets received", "bytes received"] {
+            if let Some(value) = fields.next().filter(|value| !value.is_empty()) {
+                required(Some(value), field, "a number below 2^64", number::<u64>)?;
                 n_counters_written += 1;
-                required(Some(value), field, "a number below 2^64", number)
             }
-        };
-        let sent = Traffic { packets: counter("packets sent")?, bytes: counter("bytes sent")? };
-        let received = Traffic { packets: counter("packets received")?, bytes: counter("bytes received")? };
+        }
+        let mut commas = text.match_indices(',').map(|(comma, _)| comma);
         Ok(Self {
             text,
-            needs_escapes: usual_tuple::needs_escapes(text),
-            counters_at,
-            n_counters_written,
+            needs_escapes: unescaped_length(text.as_bytes()) < text.len(),
+            has_all_counters: n_counters_written == 4,
+            ends: std::array::from_fn(|_| commas.next().unwrap_or(text.len())),
             time_ms,
-            source,
-            destination,
-            protocol,
             direction,
             state,
-            encryption,
-            sent,
-            received,
         })
+    }
+
+    /// Who opened the flow.
+    #[must_use]
+    pub fn source(&self) -> Endpoint<'a> {
+        Endpoint { address: self.field(1), port: self.number(3) }
+    }
+
+    /// The other side.
+    #[must_use]
+    pub fn destination(&self) -> Endpoint<'a> {
+        Endpoint { address: self.field(2), port: self.number(4) }
+    }
+
+    /// IANA's number of the protocol: 0 to 255.
+    #[must_use]
+    pub fn protocol(&self) -> Number<'a> {
+        self.number(5)
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn protocol_number(&self) -> u8 {
+        // The text was found to be one when the tuple was read.
+        u8::try_from(self.protocol().value()).unwrap_or_default()
+    }
+
+    /// Verbatim: `X` is encrypted, `NX` and `NX_...` are not.
+    #[must_use]
+    pub fn encryption(&self) -> &'a str {
+        self.field(8)
+    }
+
+    /// Source to destination, since the flow's previous tuple.
+    #[must_use]
+    pub fn sent(&self) -> Traffic<'a> {
+        Traffic { packets: self.number(9), bytes: self.number(10) }
+    }
+
+    /// Destination to source, since the flow's previous tuple.
+    #[must_use]
+    pub fn received(&self) -> Traffic<'a> {
+        Traffic { packets: self.number(11), bytes: self.number(12) }
+    }
+
+    /// The tuple through the comma before the counters, and what follows there.
+    #[must_use]
+    pub fn split_at_counters(&self) -> (&'a str, &'a str) {
+        let before = self.end(Self::FIELDS_BEFORE_COUNTERS - 1);
+        self.text.split_at_checked(before.saturating_add(1)).unwrap_or((self.text, ""))
+    }
+
+    fn number(&self, index: usize) -> Number<'a> {
+        Number::of(self.field(index))
+    }
+
+    /// A field, by its place among all of them; empty where the tuple has not so many.
+    fn field(&self, index: usize) -> &'a str {
+        let from = index.checked_sub(1).map_or(0, |before| self.end(before).saturating_add(1));
+        self.text.get(from..self.end(index)).unwrap_or_default()
+    }
+
+    fn end(&self, index: usize) -> usize {
+        self.ends.get(index).copied().unwrap_or(self.text.len())
     }
 
     /// The time in a tuple, which may be in seconds, in milliseconds.
     pub(super) fn milliseconds(raw: u64) -> Option<i64> {
         let scale = if raw < FIRST_MILLISECONDS { 1_000 } else { 1 };
         i64::try_from(raw).ok()?.checked_mul(scale).filter(|time_ms| *time_ms <= LAST_MILLISECONDS)
-    }
-
-    /// Whether all four counters stand in the text.
-    #[must_use]
-    pub fn has_all_counters(&self) -> bool {
-        self.n_counters_written == 4
     }
 }
 
@@ -220,9 +298,10 @@ pub(super) fn endpoints<'a>(
 ) -> Result<(Endpoint<'a>, Endpoint<'a>), TupleError> {
     let source = required(fields.next(), "source address", "an IP address", address)?;
     let destination = required(fields.next(), "destination address", "an IP address", address)?;
-    let source_port = required(fields.next(), "source port", "0 to 65535", number)?;
-    let destination_port = required(fields.next(), "destination port", "0 to 65535", number)?;
-    let endpoint = |address, port| Endpoint { address, port };
+    let port = |value| number::<u16>(value).map(|_| value);
+    let source_port = required(fields.next(), "source port", "0 to 65535", port)?;
+    let destination_port = required(fields.next(), "destination port", "0 to 65535", port)?;
+    let endpoint = |address, port| Endpoint { address, port: Number::of(port) };
     Ok((endpoint(source, source_port), endpoint(destination, destination_port)))
 }
 
@@ -288,8 +367,9 @@ mod tests {
         let check = |counters: &str, expected: [u64; 4], all: bool| {
             let text = format!("{START},B,NX{counters}");
             let tuple = FlowTuple::parse(&text).unwrap();
-            let found = [tuple.sent.packets, tuple.sent.bytes, tuple.received.packets, tuple.received.bytes];
-            assert_eq!((found, tuple.has_all_counters()), (expected, all), "{text}");
+            let (sent, received) = (tuple.sent(), tuple.received());
+            let found = [sent.packets, sent.bytes, received.packets, received.bytes].map(Number::value);
+            assert_eq!((found, tuple.has_all_counters), (expected, all), "{text}");
         };
         check("", [0; 4], false);
         check(",,,,", [0; 4], false);

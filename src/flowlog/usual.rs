@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use super::{
     elements::Elements,
     head::is_white_space,
+    piece::PlainList,
     record::{GroupHead, Text, TupleGroup},
     wide_scan::unescaped_length,
 };
@@ -15,11 +16,13 @@ use super::{
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Of the text, in order; not all of them.
+    plain_lists: &'a [PlainList],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
-        Self { text, at: 0 }
+    pub(super) fn of(text: &'a str, plain_lists: &'a [PlainList]) -> Self {
+        Self { text, at: 0, plain_lists }
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -149,13 +152,28 @@ impl<'a> Reader<'a> {
     }
 
     fn tuples(&mut self) -> Option<Elements<'a>> {
-        let begin = self.at;
+        if let Some(elements) = self.plain_list() {
+            return Some(elements);
+        }
+        let rest = self.text.get(self.at..)?;
+        let begin = self.at + (rest.len() - rest.trim_ascii_start().len()) + 1;
+        let mut n_texts = 0;
         self.list(|reader| {
             reader.expect(b'"')?;
+            n_texts += 1;
             reader.text_to_end().map(drop)
         })?;
-        let list = self.text.get(begin..self.at)?.trim_ascii_start();
-        list.strip_prefix('[')?.strip_suffix(']').map(Elements::texts)
+        Some(Elements::texts(self.text.get(begin..)?, self.at - 1 - begin, n_texts))
+    }
+
+    /// A list that is known to be plain.
+    fn plain_list(&mut self) -> Option<Elements<'a>> {
+        let [b'[', ..] = self.rest() else { return None };
+        let begin = self.at + 1;
+        let index = self.plain_lists.binary_search_by_key(&begin, |list| list.begin).ok()?;
+        let PlainList { end, n_texts, .. } = self.plain_lists.get(index)?;
+        self.at = end + 1;
+        Some(Elements::texts(self.text.get(begin..)?, end - begin, *n_texts))
     }
 
     /// Nothing but white space comes.

@@ -4,10 +4,70 @@ use wide::u8x16;
 
 const LANES: usize = 16;
 
-/// Length of the address that the text begins with, where a comma ends it. `None` where the standard parser has to
-/// decide.
-pub(super) fn length(text: &[u8]) -> Option<usize> {
-    v4(text.first_chunk()?).or_else(|| v6(text))
+/// Addresses that were told lately: an interface has its own one in each of its tuples, and talks to the same ones for a
+/// while.
+#[derive(Debug, Clone)]
+pub struct KnownAddresses {
+    /// Each with its comma and zeros behind it, the first byte lowest, at the place that its text has.
+    places: Box<[u128; PLACES]>,
+}
+
+const PLACES: usize = 256;
+
+impl Default for KnownAddresses {
+    fn default() -> Self {
+        Self { places: Box::new([0; PLACES]) }
+    }
+}
+
+impl KnownAddresses {
+    /// Length of the address that the text begins with, where a comma ends it. `None` where the standard parser has to
+    /// decide.
+    #[inline]
+    pub(super) fn length(&mut self, text: &[u8]) -> Option<usize> {
+        let block = text.first_chunk()?;
+        let Some(length) = before_comma(block) else { return v6(text) };
+        let with_comma = u128::from_le_bytes(*block) & THROUGH.get(length)?;
+        let place = self.places.get_mut(place(with_comma))?;
+        if *place == with_comma {
+            return Some(length);
+        }
+        if v4(block) != Some(length) {
+            return v6(text);
+        }
+        *place = with_comma;
+        Some(length)
+    }
+}
+
+/// By the index of a byte: all bits through that byte, the first byte lowest.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which checks each index")]
+const THROUGH: [u128; LANES] = {
+    let mut masks = [u128::MAX; LANES];
+    let mut index = 0;
+    while index + 1 < LANES {
+        masks[index] = (1 << (8 * (index + 1))) - 1;
+        index += 1;
+    }
+    masks
+};
+
+/// Where a text is kept.
+#[inline]
+fn place(text: u128) -> usize {
+    // Any odd number whose bits look random does.
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let half = |text: u128| u64::try_from(text & u128::from(u64::MAX)).unwrap_or(0);
+    let spread = (half(text) ^ half(text >> u64::BITS).rotate_left(31)).wrapping_mul(SPREAD);
+    usize::try_from(spread >> (u64::BITS - PLACES.trailing_zeros())).unwrap_or(0)
+}
+
+/// How many bytes stand before a comma, which is among the first sixteen.
+#[inline]
+pub(super) fn before_comma(text: &[u8]) -> Option<usize> {
+    let bytes = u8x16::new(*text.first_chunk()?);
+    let commas = bytes.simd_eq(u8x16::splat(b',')).to_bitmask();
+    (commas != 0).then(|| usize::try_from(commas.trailing_zeros()).unwrap_or(LANES))
 }
 
 /// One bit a byte, lowest first, in each.
@@ -64,37 +124,40 @@ fn without_lowest(mask: u32) -> u32 {
     mask & mask.wrapping_sub(1)
 }
 
+/// Most bytes of an address of this kind, its end, and what fills the last block.
+const LONGEST_V6: usize = 3 * LANES;
+
 /// Groups of up to four digits between colons: eight of them, or fewer with two colons in one place.
 fn v6(text: &[u8]) -> Option<usize> {
-    let (mut n_groups, mut n_digits, mut n_gaps, mut n_colons) = (0_u32, 0_u32, 0_u32, 0_u32);
-    for (index, byte) in text.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => {
-                n_groups += u32::from(n_digits == 0);
-                n_digits += 1;
-                if n_digits > 4 || n_groups > 8 {
-                    return None;
-                }
-            }
-            b':' => {
-                n_gaps += u32::from(n_digits == 0 && index > 0);
-                n_colons += 1;
-                // One colon at the beginning is none of a gap.
-                if index == 0 && text.get(1) != Some(&b':') || n_gaps > 1 {
-                    return None;
-                }
-                n_digits = 0;
-            }
-            b',' => {
-                let ends_well =
-                    n_digits > 0 || index.checked_sub(2).and_then(|at| text.get(at)) == Some(&b':');
-                let is_whole = if n_gaps == 0 { n_groups == 8 } else { n_groups < 8 };
-                return (n_colons > 0 && ends_well && is_whole).then_some(index);
-            }
-            _ => return None,
-        }
+    let (blocks, _) = text.first_chunk::<LONGEST_V6>()?.as_chunks::<LANES>();
+    let (mut digits, mut colons) = (0_u64, 0_u64);
+    for block in blocks.iter().rev() {
+        let bytes = u8x16::new(*block);
+        let decimal = bytes - u8x16::splat(b'0');
+        // In lower case: a small letter differs from a large one in one bit.
+        let letter = (bytes | u8x16::splat(0x20)) - u8x16::splat(b'a');
+        let is_digit =
+            decimal.simd_eq(decimal.min(u8x16::splat(9))) | letter.simd_eq(letter.min(u8x16::splat(5)));
+        digits = digits << LANES | u64::from(is_digit.to_bitmask());
+        colons = colons << LANES | u64::from(bytes.simd_eq(u8x16::splat(b':')).to_bitmask());
     }
-    None
+    let length = (digits | colons).trailing_ones();
+    let within = (1_u64 << (length & 63)) - 1;
+    let (digits, colons) = (digits & within, colons & within);
+    let begins = digits & !(digits << 1);
+    let gaps = colons & colons >> 1;
+    let five_in_a_row = digits & digits >> 1 & digits >> 2 & digits >> 3 & digits >> 4;
+    let last = 1_u64.checked_shl(length.checked_sub(1)?)?;
+    let (begins_well, ends_well) = (begins & 1 | gaps & 1, digits & last | gaps & last >> 1);
+    let n_groups = begins.count_ones();
+    let is_whole = match gaps.count_ones() {
+        0 => n_groups == 8 && colons.count_ones() == 7,
+        1 => n_groups < 8,
+        _ => false,
+    };
+    let is_usual = five_in_a_row == 0 && begins_well != 0 && ends_well != 0 && is_whole;
+    let length = usize::try_from(length).ok()?;
+    (is_usual && text.get(length) == Some(&b',')).then_some(length)
 }
 
 #[cfg(test)]
@@ -119,7 +182,7 @@ mod tests {
                 "\\PC{0,8}",
             ]
         ) {
-            let found = length(format!("{text},23956,443,6,O,B,NX").as_bytes());
+            let found = KnownAddresses::default().length(format!("{text},23956,443,6,O,B,NX,1234,1234,1234,1234,1234,1234,1234").as_bytes());
             if found == Some(text.len()) {
                 prop_assert!(text.parse::<IpAddr>().is_ok(), "{}", text);
             } else {
@@ -137,7 +200,7 @@ mod tests {
             }
             for address in [IpAddr::from(v4), IpAddr::from(v6), IpAddr::from(sparse)] {
                 let text = address.to_string();
-                let found = length(format!("{text},23956,443,6,O,B,NX").as_bytes());
+                let found = KnownAddresses::default().length(format!("{text},23956,443,6,O,B,NX,1234,1234,1234,1234,1234,1234,1234").as_bytes());
                 prop_assert!(found == Some(text.len()) || address.is_ipv6() && text.contains('.'), "{}", text);
             }
         }
@@ -160,7 +223,8 @@ mod tests {
             "::2:3:4:5:6:7:8",
         ];
         for text in octets.chain(groups.into_iter().chain(more).map(str::to_owned)) {
-            let found = length(format!("{text},23956,443,6,O,B,NX").as_bytes());
+            let found = KnownAddresses::default()
+                .length(format!("{text},23956,443,6,O,B,NX,1234,1234,1234,1234,1234,1234,1234").as_bytes());
             assert_eq!(found.is_some(), text.parse::<IpAddr>().is_ok(), "{text}");
         }
     }

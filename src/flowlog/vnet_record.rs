@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{
     elements::Elements,
+    piece::PlainList,
     record::{
         Element, GroupHead, Head, Record, RecordError, Text, TupleGroup, Version, list, record_time,
         unknown_version,
@@ -95,19 +96,25 @@ impl Element for FlowGroup<'_> {
 }
 
 /// Reads a record. The outer error says that its members do not fit.
-pub(super) fn read(text: &str) -> serde_json::Result<Result<Record<'_>, RecordError>> {
-    if let Some((fields, groups)) = read_usual(text) {
+pub(super) fn read<'a>(
+    text: &'a str,
+    plain_lists: &'a [PlainList],
+) -> serde_json::Result<Result<Record<'a>, RecordError>> {
+    if let Some((fields, groups)) = read_usual(text, plain_lists) {
         return Ok(head(fields).map(|head| Record { head: Head::Vnet(head), groups }));
     }
     serde_json::from_str(text).map(check)
 }
 
 /// A record as nearly all are.
-fn read_usual(text: &str) -> Option<(VnetFields<'_>, Vec<TupleGroup<'_>>)> {
+fn read_usual<'a>(
+    text: &'a str,
+    plain_lists: &'a [PlainList],
+) -> Option<(VnetFields<'a>, Vec<TupleGroup<'a>>)> {
     let mut fields = VnetFields::default();
     let mut groups = Vec::new();
     let mut members_seen = 0_u16;
-    let mut reader = Reader::of(text);
+    let mut reader = Reader::of(text, plain_lists);
     reader.object(|reader, name| {
         let (bit, place) = match name {
             "time" => (0, fields.time.insert(Text::default())),
@@ -256,12 +263,12 @@ mod tests {
             let text = USUAL.replacen(old, new, 1);
             let plain = serde_json::from_str(&text).ok().map(check);
             n_plain += usize::from(matches!(plain, Some(Ok(_))));
-            let Some((fields, groups)) = read_usual(&text) else { continue };
+            let Some((fields, groups)) = read_usual(&text, &[]) else { continue };
             n_fast += usize::from(plain.is_some());
             let fast = head(fields).map(|head| said(&Record { head: Head::Vnet(head), groups }));
             assert_eq!(Some(fast), plain.map(|plain| plain.map(|record| said(&record))), "{text}");
         }
-        assert!(read_usual(USUAL).is_some());
+        assert!(read_usual(USUAL, &[]).is_some());
         // Neither takes everything, nor nothing.
         assert!(n_fast >= 9 && n_plain >= 17, "{n_fast} {n_plain}");
     }

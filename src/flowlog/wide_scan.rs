@@ -2,34 +2,44 @@
 
 use wide::u8x16;
 
-const LANES: usize = 16;
+/// So many bytes are looked at at once.
+pub(super) const LANES: usize = 16;
 
 /// How many bytes of a text stand before the first one that cannot stand in a JSON string as it is: a quote, a backslash
 /// or a control character.
+#[inline]
 pub(crate) fn unescaped_length(text: &[u8]) -> usize {
-    let special = |block: &[u8; LANES]| {
-        let bytes = u8x16::new(*block);
-        let quotes = bytes.simd_eq(u8x16::splat(b'"'));
-        let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
-        (quotes | backslashes | bytes.simd_eq(bytes.min(u8x16::splat(0x1F)))).to_bitmask()
-    };
-    let (blocks, rest) = text.as_chunks::<LANES>();
+    let (blocks, rest) = text.as_chunks();
     for (index, block) in blocks.iter().enumerate() {
         let found = special(block);
         if found != 0 {
             return index * LANES + lowest(found);
         }
     }
-    // The last sixteen bytes, of which the first ones were looked at already.
-    if let Some(last) = text.last_chunk() {
-        let found = special(last);
-        return if found == 0 { text.len() } else { text.len() - LANES + lowest(found) };
-    }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    rest.iter().position(is_special).unwrap_or(text.len())
+    text.len() - rest.len() + unescaped_rest(rest)
 }
 
-fn lowest(mask: u32) -> usize {
+/// The same for less than a block.
+fn unescaped_rest(text: &[u8]) -> usize {
+    let mut block = [b'"'; LANES];
+    for (place, byte) in block.iter_mut().zip(text) {
+        *place = *byte;
+    }
+    lowest(special(&block))
+}
+
+/// A bit for each byte that cannot stand in a string as it is, the first byte lowest.
+#[inline]
+pub(super) fn special(block: &[u8; LANES]) -> u32 {
+    let bytes = u8x16::new(*block);
+    let quotes = bytes.simd_eq(u8x16::splat(b'"'));
+    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
+    (quotes | backslashes | bytes.simd_eq(bytes.min(u8x16::splat(0x1F)))).to_bitmask()
+}
+
+/// The index of the first byte that is marked.
+#[inline]
+pub(super) fn lowest(mask: u32) -> usize {
     usize::try_from(mask.trailing_zeros()).unwrap_or_default()
 }
 

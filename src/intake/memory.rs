@@ -10,18 +10,6 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// How much of the event's beginning was in an event that was said to be clean.
-    #[must_use]
-    pub fn clean_length(&self, event: &Event<'_>) -> usize {
-        let known = event.shared.filter(|shared| self.group == Some(shared.group));
-        known.map_or(0, |shared| shared.length)
-    }
-
-    /// Nothing in the event had to be replaced. A framing that says so writes nothing with [`Self::write_shared`].
-    pub fn is_clean(&mut self, event: &Event<'_>) {
-        self.group = event.shared.map(|shared| shared.group);
-    }
-
     /// Appends what the event has in common with its group, as `encode` makes it, which is asked once for a group. Returns
     /// the rest of the event.
     pub fn write_shared<'a>(

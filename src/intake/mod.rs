@@ -43,8 +43,9 @@ pub trait Framing: Send + Sync + fmt::Debug {
         self.encode_event(event, out);
     }
 
-    /// The body for the events at `ranges` of `events`. Its length is `overhead().body_length(...)` of them. Called
-    /// again with fewer ranges after a split; nothing is encoded twice.
+    /// The body for the events at `ranges` of `events`; a range may have several events, with separators between them. Its
+    /// length is `overhead().body_length(...)` of the events. Called again with fewer ranges after a split; nothing is
+    /// encoded twice.
     fn assemble(&self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8>;
 
     /// The event's own bytes back from what [`Self::encode_event`] made of them, for the quarantine.
@@ -56,16 +57,16 @@ pub trait Framing: Send + Sync + fmt::Debug {
 pub struct Overhead {
     /// Bytes before the first and after the last event together.
     pub fixed: usize,
-    /// Bytes between two events.
-    pub separator: usize,
+    /// The byte between two events, if there is one.
+    pub separator: Option<u8>,
 }
 
 impl Overhead {
     /// Exact length of a body of `n_events` events with `event_bytes` encoded bytes together.
     #[must_use]
     pub fn body_length(self, n_events: usize, event_bytes: usize) -> usize {
-        let separators = self.separator.saturating_mul(n_events.saturating_sub(1));
-        self.fixed.saturating_add(separators).saturating_add(event_bytes)
+        let n_separators = if self.separator.is_some() { n_events.saturating_sub(1) } else { 0 };
+        self.fixed.saturating_add(n_separators).saturating_add(event_bytes)
     }
 }
 

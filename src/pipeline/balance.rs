@@ -225,7 +225,7 @@ mod tests {
         ) {
             let tuples = tuples(&records, &bad);
             let limits = BatchLimits { max_bytes: 1_000, max_events, max_age: Duration::from_secs(5) };
-            let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: 0 });
+            let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: None });
             let handed_over = HandedOver::default();
             let mut batches = Vec::new();
             for run in runs(&tuples, &lengths) {
@@ -277,7 +277,7 @@ mod tests {
 
     fn batch() -> Batch {
         let limits = BatchLimits { max_bytes: 1_000, max_events: 100, max_age: Duration::from_secs(5) };
-        let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: 0 });
+        let mut batcher = Batcher::new(limits, BodySize { fixed: 0, separator: None });
         for run in runs(&tuples(&[3, 2], &HashSet::from([1])), &[5]) {
             assert_eq!(batcher.push(run, Instant::now()), []);
         }

@@ -6,7 +6,7 @@ use self_cell::{MutBorrow, self_cell};
 
 use super::read_end::{Pending, RUN_BYTES, ReadCounts};
 use crate::{
-    batch::EventPlace,
+    batch::{EncodedEvents, EventPlace},
     checkpoint::{ContextHash, Position},
     event::{Encoder, Event, RecordEncoding},
     flowlog::{DamageKind, Piece, Splitter},
@@ -109,6 +109,9 @@ fn fill(
     pending: &mut Pending,
     counts: &mut ReadCounts,
 ) -> Extracted {
+    if pending.events.is_empty() {
+        pending.events = EncodedEvents::separated_by(framing.overhead().separator);
+    }
     let mut place = from.0;
     loop {
         let parser = match place {
@@ -201,7 +204,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        batch::EncodedEvents,
         event::EventFormat,
         flowlog::Start,
         intake::{Overhead, Selection, Verdict},
@@ -214,7 +216,7 @@ mod tests {
 
     impl Framing for Witness {
         fn overhead(&self) -> Overhead {
-            Overhead { fixed: 0, separator: 0 }
+            Overhead { fixed: 0, separator: None }
         }
 
         fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {

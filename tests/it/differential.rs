@@ -56,7 +56,7 @@ fn records(document: &[u8]) -> Vec<(Value, PlainPlace<'static>)> {
     let placed = records.map(|raw| {
         let from = raw.get().as_ptr().addr() - text.as_ptr().addr();
         let span = Span { from: from.try_into().unwrap(), to: (from + raw.get().len()).try_into().unwrap() };
-        let key = hasher.key(&RawRecord { span, bytes: raw.get().as_bytes() }).to_string();
+        let key = hasher.key(&RawRecord::new(span, raw.get().as_bytes())).to_string();
         let place = PlainPlace { account: ACCOUNT, container: CONTAINER, blob: BLOB, offset: span.from, key };
         (serde_json::from_str(raw.get()).unwrap(), place)
     });

@@ -146,7 +146,7 @@ fn event_ids_never_change() {
         let from = vector["offset"].as_u64().unwrap();
         let record = text("record");
         let span = Span { from, to: from + u64::try_from(record.len()).unwrap() };
-        let raw = RawRecord { span, bytes: record.as_bytes() };
+        let raw = RawRecord::new(span, record.as_bytes());
         let key = RecordHasher::new(&origin, &text("blob")).key(&raw);
         assert_eq!(EventId { record: key, ordinal: 17 }.to_string(), text("id"));
     }

@@ -93,7 +93,7 @@ fn take_pieces(splitter: &mut Splitter, recount: &mut Recount) {
         let n_tuples = match splitter.next_piece() {
             None => return,
             Some(Piece::Damaged(_)) => continue,
-            Some(Piece::Record(raw)) => match record::parse(raw.bytes) {
+            Some(Piece::Record(raw)) => match record::parse_raw(&raw) {
                 Ok(record) => {
                     Ok(record.groups.iter().map(|group| group.tuples.n_left()).fold(0, usize::saturating_add))
                 }

@@ -246,7 +246,7 @@ fn blob(number: usize) -> HourlyBlob {
 fn batches(script: &Script, stored: &Stored, random: &mut fastrand::Rng) -> Vec<Batch> {
     let max_age = Duration::from_secs(1);
     let limits = BatchLimits { max_bytes: random.usize(20..300), max_events: random.usize(1..20), max_age };
-    let mut batcher = Batcher::new(limits, BodySize { fixed: 1, separator: 1 });
+    let mut batcher = Batcher::new(limits, BodySize { fixed: 1, separator: Some(b',') });
     let mut left = Vec::new();
     for (number, (records, done)) in script.blobs.iter().zip(&stored.records).enumerate() {
         let of = |(index, ids): (usize, &Vec<usize>)| {

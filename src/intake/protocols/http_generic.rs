@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     RequestError, Surround,
     answers::{Advice, default_verdict},
-    push_line, push_next_line, request_uri,
+    push_line, request_uri,
 };
 use crate::{
     event::Event,
@@ -115,11 +115,9 @@ impl Framing for HttpGeneric {
         }
     }
 
-    fn encode_next(&self, event: &Event<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
-        match self.framing {
-            HttpFraming::Ndjson => push_next_line(event, memory, out),
-            HttpFraming::JsonArray => out.extend_from_slice(event.body),
-        }
+    fn encode_next(&self, event: &Event<'_>, _memory: &mut Memory, out: &mut Vec<u8>) {
+        // An encoder's events are lines already.
+        out.extend_from_slice(event.body);
     }
 
     fn decode_event(&self, encoded: &[u8]) -> Vec<u8> {

@@ -13,9 +13,6 @@ use std::ops::Range;
 use http::header::InvalidHeaderValue;
 use url::Url;
 
-use super::Memory;
-use crate::event::Event;
-
 pub use choice::ProtocolConfig;
 
 /// The settings of an intake do not make a request.
@@ -60,7 +57,10 @@ pub(super) struct Surround<'a> {
 impl Surround<'_> {
     /// The sizes of it.
     pub(super) fn overhead(self) -> super::Overhead {
-        super::Overhead { fixed: self.prefix.len().saturating_add(self.suffix.len()), separator: 1 }
+        super::Overhead {
+            fixed: self.prefix.len().saturating_add(self.suffix.len()),
+            separator: Some(self.separator),
+        }
     }
 
     /// The body with the events at `ranges`.
@@ -80,27 +80,15 @@ impl Surround<'_> {
 }
 
 /// Appends an event as one line, without its end. Line ends inside an event can only be white space between JSON
-/// tokens, or decoration in a text: they become spaces. Says whether there was none.
-pub(super) fn push_line(event: &[u8], out: &mut Vec<u8>) -> bool {
+/// tokens, or decoration in a text: they become spaces.
+pub(super) fn push_line(event: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(event);
     if memchr::memchr2(b'\n', b'\r', event).is_none() {
-        return true;
+        return;
     }
     for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r')) {
         *byte = b' ';
-    }
-    false
-}
-
-/// The same for an event that comes behind others of its encoder: what it has in common with them is looked at once.
-pub(super) fn push_next_line(event: &Event<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
-    let (known, rest) = event.body.split_at_checked(memory.clean_length(event)).unwrap_or((&[], event.body));
-    let is_known_clean = !known.is_empty() && memchr::memchr2(b'\n', b'\r', rest).is_none();
-    if is_known_clean {
-        out.extend_from_slice(event.body);
-    } else if push_line(event.body, out) {
-        memory.is_clean(event);
     }
 }
 

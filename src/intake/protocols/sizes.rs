@@ -45,7 +45,7 @@ fn splunk_hec_config(label: &str) -> splunk_hec::Config {
 
 /// Texts as a blob's reader hands them over.
 fn run(framing: &dyn Framing, blob: u8, texts: &[String]) -> Run {
-    let mut events = EncodedEvents::default();
+    let mut events = EncodedEvents::separated_by(framing.overhead().separator);
     for text in texts {
         framing.encode_event(&event(text.as_bytes()), &mut events.bytes);
         events.finish_event(EventPlace { record: Span { from: 0, to: 1 }, ordinal: 0 });
@@ -105,6 +105,8 @@ proptest! {
                         let accounted = overhead.body_length(end - start, events.encoded_bytes(&(start..end)));
                         let body = framing.assemble(&events.bytes, &ranges[start..end]);
                         prop_assert_eq!(body.len(), accounted, "{:?}: {}..{} of {}", framing, start, end, n_events);
+                        let pieces = crate::intake::Selection::of(start..end).byte_ranges(events);
+                        prop_assert_eq!(framing.assemble(&events.bytes, &pieces), body, "{:?} in one piece", framing);
                     }
                 }
                 let whole = framing.assemble(&events.bytes, &ranges).len();
@@ -113,7 +115,7 @@ proptest! {
             }
             for pair in batches.windows(2) {
                 let (full, next) = (&pair[0].events, &pair[1].events);
-                let longer = full.bytes.len() + next.encoded_bytes(&(0..1));
+                let longer = full.encoded_bytes(&(0..full.len())) + next.encoded_bytes(&(0..1));
                 let is_full = overhead.body_length(full.len() + 1, longer) > max_bytes;
                 prop_assert!(is_full || full.len() == max_events, "{:?}: {} events", framing, full.len());
             }

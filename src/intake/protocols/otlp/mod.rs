@@ -101,7 +101,7 @@ impl fmt::Debug for Otlp {
 impl Framing for Otlp {
     fn overhead(&self) -> Overhead {
         match self.encoding {
-            OtlpEncoding::Protobuf => Overhead { fixed: self.protobuf.length(), separator: 0 },
+            OtlpEncoding::Protobuf => Overhead { fixed: self.protobuf.length(), separator: None },
             OtlpEncoding::Json => self.json().overhead(),
         }
     }

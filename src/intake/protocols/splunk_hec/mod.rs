@@ -148,7 +148,7 @@ impl fmt::Debug for SplunkHec {
 
 impl Framing for SplunkHec {
     fn overhead(&self) -> Overhead {
-        Overhead { fixed: 0, separator: 0 }
+        Overhead { fixed: 0, separator: None }
     }
 
     /// Splunk indexes nothing from an envelope on that has a key which it does not know, and answers 200: there is none.
