@@ -41,6 +41,13 @@ impl EncodedEvents {
         Self { separator, ..Self::default() }
     }
 
+    /// Makes room for so many bytes and events, so that they need not be moved while they grow.
+    pub fn reserve(&mut self, n_bytes: usize, n_events: usize) {
+        self.bytes.reserve(n_bytes);
+        self.ends.reserve(n_events);
+        self.places.reserve(n_events);
+    }
+
     /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -224,7 +231,10 @@ impl Batcher {
             self.open.events.ends.pop();
             self.open.events.places.pop();
         }
-        Some(std::mem::take(&mut self.open))
+        let batch = std::mem::take(&mut self.open);
+        // The next one will most likely be as large.
+        self.open.events.reserve(batch.events.bytes.len(), batch.events.len());
+        Some(batch)
     }
 
     /// Adds a run and hands out the batches that it completes.

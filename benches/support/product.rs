@@ -129,6 +129,13 @@ pub(crate) fn run_chunks(
     reader.n_events
 }
 
+/// Room for a run.
+fn run_of(separator: Option<u8>) -> EncodedEvents {
+    let mut events = EncodedEvents::separated_by(separator);
+    events.reserve(RUN_BYTES + 8 * 1024, 0);
+    events
+}
+
 /// What stands behind the encoder.
 struct Reader<'a> {
     case: &'a Case,
@@ -153,7 +160,7 @@ impl<'a> Reader<'a> {
             blob: HourlyBlob::new(name, 4, Hour::from_number(0)).expect("a name can be cut there"),
             batcher: Batcher::new(limits, size),
             now: Instant::now(),
-            events: EncodedEvents::separated_by(overhead.separator),
+            events: run_of(overhead.separator),
             position: None,
             handed_over: None,
             n_events: 0,
@@ -168,7 +175,7 @@ impl<'a> Reader<'a> {
             tuples: self.events.len() as u64,
             // Only added up.
             records: 0,
-            events: std::mem::replace(&mut self.events, EncodedEvents::separated_by(separator)),
+            events: std::mem::replace(&mut self.events, run_of(separator)),
             from: self.handed_over.clone(),
             to: self.position.clone(),
             rejected: Vec::new(),

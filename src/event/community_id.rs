@@ -86,14 +86,19 @@ fn update_address(hash: &mut Sha1, address: IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flowlog::tuple::FlowTuple;
+    use crate::flowlog::tuple::{DESTINATION, FlowTuple, SOURCE};
 
     fn check(flow: (&str, u16, &str, u16, u8), expected: &str) {
         let (source, source_port, destination, destination_port, protocol) = flow;
         let text = format!("0,{source},{destination},{source_port},{destination_port},{protocol},O,B,NX");
         let mut out = b"kept".to_vec();
         let tuple = FlowTuple::parse(&text).unwrap();
-        write_community_id(&mut out, tuple.protocol_number(), &tuple.source(), &tuple.destination());
+        write_community_id(
+            &mut out,
+            tuple.protocol_number(),
+            &tuple.endpoint(SOURCE),
+            &tuple.endpoint(DESTINATION),
+        );
         assert_eq!(String::from_utf8(out).unwrap(), format!("kept{expected}"), "{text}");
     }
 

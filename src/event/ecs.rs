@@ -1,21 +1,23 @@
 //! The `ecs` shape: the normalised event in the Elastic Common Schema. Without enrichment it has exactly the vendor's
 //! fields; enriched it has more, and never another value for one of these.
 
+use std::io::Write as _;
+
 use super::{
     RecordPlace,
     community_id::write_community_id,
     enrich::{self, ArmId, ECS_VERSION},
-    flow::{FlowWriter, write_id, write_tuple},
+    flow::{FlowWriter, write_tuple},
     json::{write_escaped, write_name, write_number, write_string, write_text_member},
     timestamp::TimestampWriter,
 };
 use crate::{
     flowlog::{
         record::GroupHead,
-        tuple::{Direction, Endpoint, FlowState, FlowTuple, Traffic},
+        tuple::{DESTINATION, Direction, FlowState, FlowTuple, SOURCE, Side},
         vnet_record::VnetHead,
     },
-    model::{EventId, Origin},
+    model::{EventId, Origin, RecordKey},
 };
 
 /// Writes ecs events. What a record's or a group's events share is written once.
@@ -28,10 +30,11 @@ pub(super) struct EcsWriter {
     message: Vec<u8>,
     /// The tuple as it stands in the flow event.
     flow_tuple: Vec<u8>,
-    /// `,"category":["network"],"code":"..."` and, enriched, what else is the same for the record.
+    /// From the message's end through `"category":["network"],"code":"..."`, enriched what else is the same for the record,
+    /// and `,"type":["`.
     event: Vec<u8>,
-    /// `operationName`, as a JSON string.
-    operation: Vec<u8>,
+    /// From behind the encryption through `"source":{"address":"`.
+    action: Vec<u8>,
     /// `,"observer":{...}` of the record.
     observer: Vec<u8>,
     /// `,"observer":{...},"rule":{...}` of the group.
@@ -40,8 +43,11 @@ pub(super) struct EcsWriter {
     record: Vec<u8>,
     /// Enriched: `"account":"...","container":"...","blob":"..."`.
     storage: Vec<u8>,
-    /// Enriched: the interface's address in ECS form, or empty.
-    mac: String,
+    /// Enriched: `,"mac":"..."`, the interface's address in ECS form, or empty.
+    mac: Vec<u8>,
+    /// Enriched: what the ids of this record's events begin with.
+    id: Vec<u8>,
+    id_of: Option<RecordKey>,
 }
 
 impl EcsWriter {
@@ -53,22 +59,27 @@ impl EcsWriter {
             message: Vec::new(),
             flow_tuple: Vec::new(),
             event: Vec::new(),
-            operation: Vec::new(),
+            action: Vec::new(),
             observer: Vec::new(),
             rule: Vec::new(),
             record: Vec::new(),
             storage: storage(origin, blob),
-            mac: String::new(),
+            mac: Vec::new(),
+            id: Vec::new(),
+            id_of: None,
         }
     }
 
     pub(super) fn begin_record(&mut self, head: &VnetHead<'_>, place: &RecordPlace<'_>) {
         self.flow.begin_record(head);
-        self.operation.clear();
-        write_string(&mut self.operation, &head.fields.operation_name);
+        let operation = &head.fields.operation_name;
+        self.action.clear();
+        self.action.extend_from_slice(b"\",\"OperationName\":");
+        write_string(&mut self.action, operation);
+        self.action.extend_from_slice(b"},\"target\":\"network-traffic\"},\"source\":{\"address\":\"");
         self.event.clear();
-        self.event.extend_from_slice(b",\"event\":{\"category\":[\"network\"],\"code\":");
-        self.event.extend_from_slice(&self.operation);
+        self.event.extend_from_slice(b"\\\"}\",\"event\":{\"category\":[\"network\"],\"code\":");
+        write_string(&mut self.event, operation);
         if self.enrich {
             let out = &mut self.event;
             out.extend_from_slice(
@@ -77,9 +88,11 @@ impl EcsWriter {
             out.extend_from_slice(b",\"provider\":\"Microsoft.Network\",\"created\":\"");
             self.timestamps.write(out, head.time.microseconds());
             out.extend_from_slice(b"Z\"");
-            self.mac = enrich::mac(&head.fields.mac_address);
+            self.mac.clear();
+            write_text_member(&mut self.mac, "mac", &enrich::mac(&head.fields.mac_address));
             self.prepare_record(head, place);
         }
+        self.event.extend_from_slice(b",\"type\":[\"");
         self.observer.clear();
         self.observer.extend_from_slice(b",\"observer\":{\"mac\":");
         write_string(&mut self.observer, &head.fields.mac_address);
@@ -118,9 +131,14 @@ impl EcsWriter {
         } else {
             write_tuple(out, tuple);
         }
-        out.extend_from_slice(b"\\\"}\"");
-        self.write_event(out, tuple, id);
-        out.extend_from_slice(b",\"@timestamp\":\"");
+        out.extend_from_slice(&self.event);
+        if self.enrich {
+            out.extend_from_slice(enriched_state(tuple.state));
+            self.write_id(out, id);
+        } else {
+            out.extend_from_slice(plain_state(tuple.state));
+        }
+        out.extend_from_slice(b"},\"@timestamp\":\"");
         self.timestamps.write(out, tuple.time_ms.saturating_mul(1_000));
         out.extend_from_slice(b"Z\",\"action\":{\"properties\":{\"FlowEncryption\":\"");
         if tuple.needs_escapes {
@@ -128,22 +146,18 @@ impl EcsWriter {
         } else {
             out.extend_from_slice(tuple.encryption().as_bytes());
         }
-        out.extend_from_slice(b"\",\"OperationName\":");
-        out.extend_from_slice(&self.operation);
-        out.extend_from_slice(b"},\"target\":\"network-traffic\"}");
+        out.extend_from_slice(&self.action);
         let is_outbound = tuple.direction == Direction::Outbound;
-        let mac_if = |is_ours: bool| if is_ours { self.mac.as_str() } else { "" };
-        let (source, destination) = (tuple.source(), tuple.destination());
-        write_side(out, b",\"source\":{\"address\":\"", &source, &tuple.sent(), mac_if(is_outbound));
-        write_side(
-            out,
-            b",\"destination\":{\"address\":\"",
-            &destination,
-            &tuple.received(),
-            mac_if(!is_outbound),
-        );
-        self.write_network(out, tuple, is_outbound);
-        write_related(out, source.address, destination.address);
+        write_side(out, tuple, SOURCE, if is_outbound { &self.mac } else { b"" });
+        out.extend_from_slice(b"},\"destination\":{\"address\":\"");
+        write_side(out, tuple, DESTINATION, if is_outbound { b"" } else { &self.mac });
+        out.extend_from_slice(if is_outbound { OUTBOUND } else { INBOUND });
+        out.extend_from_slice(tuple.protocol().digits().as_bytes());
+        out.push(b'"');
+        if self.enrich {
+            write_network(out, tuple);
+        }
+        write_related(out, tuple);
         out.extend_from_slice(&self.rule);
         if self.enrich {
             self.write_azure(out, tuple);
@@ -151,47 +165,17 @@ impl EcsWriter {
         out.push(b'}');
     }
 
-    fn write_event(&self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, id: EventId) {
-        out.extend_from_slice(&self.event);
-        let kind = match tuple.state {
-            FlowState::Begin => "start",
-            FlowState::Continuing => "info",
-            FlowState::End => "end",
-            FlowState::Denied => "denied",
-        };
-        out.extend_from_slice(b",\"type\":[\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\"]");
-        if self.enrich {
-            let (action, outcome) = enrich::action_and_outcome(tuple.state);
-            write_text_member(out, "action", action);
-            write_text_member(out, "outcome", outcome);
-            write_name(out, "id");
-            write_id(out, id);
+    /// Appends the id, which differs from the others of its record in the ordinal.
+    fn write_id(&mut self, out: &mut Vec<u8>, id: EventId) {
+        if self.id_of != Some(id.record) {
+            self.id_of = Some(id.record);
+            self.id.clear();
+            // Writing into memory cannot fail.
+            let _always_ok = write!(self.id, "{}-", id.record);
         }
-        out.push(b'}');
-    }
-
-    fn write_network(&self, out: &mut Vec<u8>, tuple: &FlowTuple<'_>, is_outbound: bool) {
-        out.extend_from_slice(b",\"network\":{\"direction\":\"");
-        out.extend_from_slice(if is_outbound { b"outbound" } else { b"inbound" });
-        out.extend_from_slice(b"\",\"iana_number\":\"");
-        out.extend_from_slice(tuple.protocol().digits().as_bytes());
+        out.extend_from_slice(&self.id);
+        write_number(out, id.ordinal);
         out.push(b'"');
-        if self.enrich {
-            let (source, destination) = (tuple.source(), tuple.destination());
-            let (sent, received) = (tuple.sent(), tuple.received());
-            write_text_member(out, "transport", enrich::transport(tuple.protocol_number()));
-            write_text_member(out, "type", if source.is_ipv6() { "ipv6" } else { "ipv4" });
-            write_name(out, "bytes");
-            write_number(out, sent.bytes.value().saturating_add(received.bytes.value()));
-            write_name(out, "packets");
-            write_number(out, sent.packets.value().saturating_add(received.packets.value()));
-            out.extend_from_slice(b",\"community_id\":\"");
-            write_community_id(out, tuple.protocol_number(), &source, &destination);
-            out.push(b'"');
-        }
-        out.push(b'}');
     }
 
     /// Everything of the enriched shape that is the same for all events of a record, through `"azure":{...`; the
@@ -261,34 +245,73 @@ pub(super) fn write_resource(out: &mut Vec<u8>, id: &str, parts: &ArmId<'_>) {
     write_object(out, "resource", &members);
 }
 
-fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffic: &Traffic<'_>, mac: &str) {
-    begin_side(out, opening, endpoint);
-    out.extend_from_slice(b",\"packets\":");
-    out.extend_from_slice(traffic.packets.digits().as_bytes());
-    out.extend_from_slice(b",\"bytes\":");
-    out.extend_from_slice(traffic.bytes.digits().as_bytes());
-    write_text_member(out, "mac", mac);
-    out.push(b'}');
+/// What stands before the protocol.
+const OUTBOUND: &[u8] = b"},\"network\":{\"direction\":\"outbound\",\"iana_number\":\"";
+const INBOUND: &[u8] = b"},\"network\":{\"direction\":\"inbound\",\"iana_number\":\"";
+
+/// `event.type`, behind its opening quote.
+fn plain_state(state: FlowState) -> &'static [u8] {
+    match state {
+        FlowState::Begin => b"start\"]",
+        FlowState::Continuing => b"info\"]",
+        FlowState::End => b"end\"]",
+        FlowState::Denied => b"denied\"]",
+    }
 }
 
-/// Appends one side of a flow, through its port. `opening` is what stands before the address.
-pub(super) fn begin_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>) {
-    out.extend_from_slice(opening);
-    out.extend_from_slice(endpoint.address.as_bytes());
+/// The same through the opening quote of the id.
+fn enriched_state(state: FlowState) -> &'static [u8] {
+    match state {
+        FlowState::Begin => b"start\"],\"action\":\"flow-begin\",\"outcome\":\"success\",\"id\":\"",
+        FlowState::Continuing => b"info\"],\"action\":\"flow-continue\",\"outcome\":\"success\",\"id\":\"",
+        FlowState::End => b"end\"],\"action\":\"flow-end\",\"outcome\":\"success\",\"id\":\"",
+        FlowState::Denied => b"denied\"],\"action\":\"flow-deny\",\"outcome\":\"failure\",\"id\":\"",
+    }
+}
+
+/// Appends one side of a flow, from its address on, without the closing brace.
+#[inline]
+fn write_side(out: &mut Vec<u8>, tuple: &FlowTuple<'_>, side: Side, mac: &[u8]) {
+    tuple.write_address(side, out);
     out.extend_from_slice(b"\",\"ip\":\"");
-    out.extend_from_slice(endpoint.address.as_bytes());
+    tuple.write_address(side, out);
     out.extend_from_slice(b"\",\"port\":");
-    out.extend_from_slice(endpoint.port.digits().as_bytes());
+    tuple.write_port(side, out);
+    out.extend_from_slice(b",\"packets\":");
+    tuple.write_packets(side, out);
+    out.extend_from_slice(b",\"bytes\":");
+    tuple.write_bytes(side, out);
+    if !mac.is_empty() {
+        out.extend_from_slice(mac);
+    }
 }
 
-/// Appends both addresses, sorted, without repetition. Addresses need no escapes.
-pub(super) fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
-    let (first, second) = if other < one { (other, one) } else { (one, other) };
-    out.extend_from_slice(b",\"related\":{\"ip\":[\"");
-    out.extend_from_slice(first.as_bytes());
-    if first != second {
+/// Appends what the enriched shape has of the network.
+fn write_network(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
+    let (source, destination) = (tuple.endpoint(SOURCE), tuple.endpoint(DESTINATION));
+    let (sent, received) = (tuple.traffic(SOURCE), tuple.traffic(DESTINATION));
+    let protocol = tuple.protocol_number();
+    write_text_member(out, "transport", enrich::transport(protocol));
+    let bytes: &[u8] =
+        if source.is_ipv6() { b",\"type\":\"ipv6\",\"bytes\":" } else { b",\"type\":\"ipv4\",\"bytes\":" };
+    out.extend_from_slice(bytes);
+    write_number(out, sent.bytes.value().saturating_add(received.bytes.value()));
+    out.extend_from_slice(b",\"packets\":");
+    write_number(out, sent.packets.value().saturating_add(received.packets.value()));
+    out.extend_from_slice(b",\"community_id\":\"");
+    write_community_id(out, protocol, &source, &destination);
+    out.push(b'"');
+}
+
+/// Appends both addresses, sorted, without repetition, from behind the network's last member on.
+fn write_related(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
+    let (source, destination) = (tuple.address(SOURCE), tuple.address(DESTINATION));
+    let (first, second) = if destination < source { (DESTINATION, SOURCE) } else { (SOURCE, DESTINATION) };
+    out.extend_from_slice(b"},\"related\":{\"ip\":[\"");
+    tuple.write_address(first, out);
+    if source != destination {
         out.extend_from_slice(b"\",\"");
-        out.extend_from_slice(second.as_bytes());
+        tuple.write_address(second, out);
     }
     out.extend_from_slice(b"\"]}");
 }

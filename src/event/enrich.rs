@@ -1,7 +1,5 @@
 //! What the enriched `ecs` shape adds beyond the vendor's fields, as far as it is derived from texts of the record.
 
-use crate::flowlog::tuple::FlowState;
-
 /// Version of the Elastic Common Schema whose field names are used.
 pub(super) const ECS_VERSION: &str = "8.17.0";
 
@@ -114,16 +112,6 @@ pub(super) fn mac(text: &str) -> String {
         shown.push(digit.to_ascii_uppercase());
     }
     shown
-}
-
-/// `event.action` and `event.outcome` of a flow's state.
-pub(super) fn action_and_outcome(state: FlowState) -> (&'static str, &'static str) {
-    match state {
-        FlowState::Begin => ("flow-begin", "success"),
-        FlowState::Continuing => ("flow-continue", "success"),
-        FlowState::End => ("flow-end", "success"),
-        FlowState::Denied => ("flow-deny", "failure"),
-    }
 }
 
 /// Whether the flow was encrypted; `None` where the text does not tell.

@@ -4,7 +4,7 @@
 use super::{
     RecordPlace,
     community_id::write_community_id,
-    ecs::{begin_side, storage, write_object, write_platform, write_related, write_resource},
+    ecs::{storage, write_object, write_platform, write_resource},
     enrich::{self, ArmId},
     flow::write_id,
     json::{write_escaped, write_name, write_number, write_string, write_text_member},
@@ -261,4 +261,26 @@ fn write_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>, traffi
     write_counter(out, "bytes", traffic.bytes);
     write_text_member(out, "mac", mac);
     out.push(b'}');
+}
+
+/// Appends one side of a flow, through its port. `opening` is what stands before the address.
+fn begin_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>) {
+    out.extend_from_slice(opening);
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"ip\":\"");
+    out.extend_from_slice(endpoint.address.as_bytes());
+    out.extend_from_slice(b"\",\"port\":");
+    out.extend_from_slice(endpoint.port.digits().as_bytes());
+}
+
+/// Appends both addresses, sorted, without repetition.
+fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
+    let (first, second) = if other < one { (other, one) } else { (one, other) };
+    out.extend_from_slice(b",\"related\":{\"ip\":[\"");
+    out.extend_from_slice(first.as_bytes());
+    if first != second {
+        out.extend_from_slice(b"\",\"");
+        out.extend_from_slice(second.as_bytes());
+    }
+    out.extend_from_slice(b"\"]}");
 }

@@ -4,12 +4,12 @@ use std::io::Write;
 
 use crate::flowlog::{
     nsg_tuple::{Decision, NsgState, NsgTuple},
-    tuple::{Endpoint, FlowState, FlowTuple},
+    tuple::{DESTINATION, Endpoint, FlowState, FlowTuple, SOURCE},
 };
 
 /// Appends the sentence for a tuple of virtual network flow logs.
 pub(super) fn write(out: &mut Vec<u8>, tuple: &FlowTuple<'_>, rule: &str) {
-    write_sentence(out, &tuple.source(), &tuple.destination(), tuple.state, rule);
+    write_sentence(out, &tuple.endpoint(SOURCE), &tuple.endpoint(DESTINATION), tuple.state, rule);
 }
 
 /// Appends the sentence for a tuple of a network security group.

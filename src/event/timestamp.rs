@@ -5,53 +5,59 @@ use chrono::DateTime;
 
 const MICROSECONDS_PER_MINUTE: i64 = 60_000_000;
 
+/// `2022-09-14T09:00:03`.
+const SECOND_BYTES: usize = 19;
+/// `2022-09-14T09:00:03.599000`.
+const WHOLE_BYTES: usize = 26;
+
 /// Writes `2022-09-14T09:00:03.599000`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TimestampWriter {
-    /// Minutes since 1970, and `2022-09-14T09:00:`.
-    minute: Option<(i64, String)>,
+    /// Minutes since 1970.
+    minute: Option<i64>,
+    /// The last one that was written.
+    text: [u8; WHOLE_BYTES],
 }
 
 impl TimestampWriter {
     /// Appends date, time and six fraction digits, without a zone.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, microseconds: i64) {
-        self.write_second(out, microseconds);
-        out.push(b'.');
-        write_digits::<6>(out, microseconds.rem_euclid(1_000_000));
+        self.put(microseconds);
+        out.extend_from_slice(&self.text);
     }
 
     /// Appends date and time, and the fraction only where there is one, without a zone.
     pub(super) fn write_short(&mut self, out: &mut Vec<u8>, microseconds: i64) {
-        if microseconds.rem_euclid(1_000_000) == 0 {
-            self.write_second(out, microseconds);
-        } else {
-            self.write(out, microseconds);
-        }
+        self.put(microseconds);
+        let length = if microseconds.rem_euclid(1_000_000) == 0 { SECOND_BYTES } else { WHOLE_BYTES };
+        out.extend_from_slice(self.text.get(..length).unwrap_or_default());
     }
 
-    fn write_second(&mut self, out: &mut Vec<u8>, microseconds: i64) {
+    fn put(&mut self, microseconds: i64) {
         let minute = microseconds.div_euclid(MICROSECONDS_PER_MINUTE);
-        if self.minute.as_ref().is_none_or(|(kept, _)| *kept != minute) {
-            // Both callers' values lie within the years 0 to 9999, which chrono can show.
+        if self.minute != Some(minute) {
+            // Both callers' values lie within the years 0 to 9999, which chrono can show, in so many bytes.
             let moment = DateTime::from_timestamp(minute.saturating_mul(60), 0).unwrap_or_default();
-            self.minute = Some((minute, moment.format("%Y-%m-%dT%H:%M:").to_string()));
+            let shown = moment.format("%Y-%m-%dT%H:%M:").to_string();
+            for (place, byte) in self.text.iter_mut().zip(shown.bytes()) {
+                *place = byte;
+            }
+            self.minute = Some(minute);
         }
-        if let Some((_, text)) = &self.minute {
-            out.extend_from_slice(text.as_bytes());
-        }
-        write_digits::<2>(out, microseconds.rem_euclid(MICROSECONDS_PER_MINUTE) / 1_000_000);
+        let within = microseconds.rem_euclid(MICROSECONDS_PER_MINUTE);
+        let [.., a, b, point, c, d, e, f, g, h] = &mut self.text;
+        [*a, *b] = digits(within / 1_000_000);
+        *point = b'.';
+        [*c, *d] = digits(within / 10_000 % 100);
+        [*e, *f] = digits(within / 100 % 100);
+        [*g, *h] = digits(within % 100);
     }
 }
 
-/// Appends a number with all of its `N` digits.
-fn write_digits<const N: usize>(out: &mut Vec<u8>, number: i64) {
-    let mut digits = [b'0'; N];
-    let mut rest = u32::try_from(number).unwrap_or_default();
-    for place in digits.iter_mut().rev() {
-        *place = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or_default());
-        rest /= 10;
-    }
-    out.extend_from_slice(&digits);
+/// A number below 100 with both of its digits.
+fn digits(number: i64) -> [u8; 2] {
+    let number = u8::try_from(number).unwrap_or_default();
+    [b'0'.saturating_add(number / 10), b'0'.saturating_add(number % 10)]
 }
 
 #[cfg(test)]

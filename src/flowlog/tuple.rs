@@ -29,6 +29,21 @@ pub struct FlowTuple<'a> {
     pub state: FlowState,
 }
 
+/// Where the fields of one side of a flow stand in its tuple.
+#[derive(Debug, Clone, Copy)]
+pub struct Side {
+    address: usize,
+    port: usize,
+    packets: usize,
+    bytes: usize,
+}
+
+/// Who opened the flow, and what it sent since the flow's previous tuple.
+pub const SOURCE: Side = Side { address: 1, port: 3, packets: 9, bytes: 10 };
+
+/// The other side, and what it sent.
+pub const DESTINATION: Side = Side { address: 2, port: 4, packets: 11, bytes: 12 };
+
 /// One side of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint<'a> {
@@ -193,16 +208,42 @@ impl<'a> FlowTuple<'a> {
         })
     }
 
-    /// Who opened the flow.
+    /// Address and port of a side.
     #[must_use]
-    pub fn source(&self) -> Endpoint<'a> {
-        Endpoint { address: self.field(1), port: self.number(3) }
+    pub fn endpoint(&self, side: Side) -> Endpoint<'a> {
+        Endpoint { address: self.address(side), port: self.number(side.port) }
     }
 
-    /// The other side.
+    /// Address of a side.
     #[must_use]
-    pub fn destination(&self) -> Endpoint<'a> {
-        Endpoint { address: self.field(2), port: self.number(4) }
+    pub fn address(&self, side: Side) -> &'a str {
+        self.field(side.address)
+    }
+
+    /// What a side sent.
+    #[must_use]
+    pub fn traffic(&self, side: Side) -> Traffic<'a> {
+        Traffic { packets: self.number(side.packets), bytes: self.number(side.bytes) }
+    }
+
+    /// Appends the address of a side.
+    pub fn write_address(&self, side: Side, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.bytes(side.address));
+    }
+
+    /// Appends the port of a side, as JSON has numbers.
+    pub fn write_port(&self, side: Side, out: &mut Vec<u8>) {
+        self.copy_number(side.port, out);
+    }
+
+    /// Appends how many packets a side sent, as JSON has numbers.
+    pub fn write_packets(&self, side: Side, out: &mut Vec<u8>) {
+        self.copy_number(side.packets, out);
+    }
+
+    /// Appends how many bytes a side sent, as JSON has numbers.
+    pub fn write_bytes(&self, side: Side, out: &mut Vec<u8>) {
+        self.copy_number(side.bytes, out);
     }
 
     /// IANA's number of the protocol: 0 to 255.
@@ -224,23 +265,26 @@ impl<'a> FlowTuple<'a> {
         self.field(8)
     }
 
-    /// Source to destination, since the flow's previous tuple.
-    #[must_use]
-    pub fn sent(&self) -> Traffic<'a> {
-        Traffic { packets: self.number(9), bytes: self.number(10) }
-    }
-
-    /// Destination to source, since the flow's previous tuple.
-    #[must_use]
-    pub fn received(&self) -> Traffic<'a> {
-        Traffic { packets: self.number(11), bytes: self.number(12) }
-    }
-
     /// The tuple through the comma before the counters, and what follows there.
     #[must_use]
     pub fn split_at_counters(&self) -> (&'a str, &'a str) {
         let before = self.end(Self::FIELDS_BEFORE_COUNTERS - 1);
         self.text.split_at_checked(before.saturating_add(1)).unwrap_or((self.text, ""))
+    }
+
+    #[inline]
+    fn copy_number(&self, index: usize, out: &mut Vec<u8>) {
+        match self.bytes(index) {
+            [] | [b'0', _, ..] => out.extend_from_slice(self.number(index).digits().as_bytes()),
+            digits => out.extend_from_slice(digits),
+        }
+    }
+
+    /// A field's bytes; none where the tuple has not so many fields.
+    #[inline]
+    fn bytes(&self, index: usize) -> &'a [u8] {
+        let (from, to) = self.range(index);
+        self.text.as_bytes().get(from..to).unwrap_or_default()
     }
 
     fn number(&self, index: usize) -> Number<'a> {
@@ -249,10 +293,18 @@ impl<'a> FlowTuple<'a> {
 
     /// A field, by its place among all of them; empty where the tuple has not so many.
     fn field(&self, index: usize) -> &'a str {
-        let from = index.checked_sub(1).map_or(0, |before| self.end(before).saturating_add(1));
-        self.text.get(from..self.end(index)).unwrap_or_default()
+        let (from, to) = self.range(index);
+        self.text.get(from..to).unwrap_or_default()
     }
 
+    /// Where a field begins and ends; before it begins, where the tuple has not so many.
+    #[inline]
+    fn range(&self, index: usize) -> (usize, usize) {
+        let from = index.checked_sub(1).map_or(0, |before| self.end(before).saturating_add(1));
+        (from, self.end(index))
+    }
+
+    #[inline]
     fn end(&self, index: usize) -> usize {
         self.ends.get(index).copied().unwrap_or(self.text.len())
     }
@@ -367,7 +419,7 @@ mod tests {
         let check = |counters: &str, expected: [u64; 4], all: bool| {
             let text = format!("{START},B,NX{counters}");
             let tuple = FlowTuple::parse(&text).unwrap();
-            let (sent, received) = (tuple.sent(), tuple.received());
+            let (sent, received) = (tuple.traffic(SOURCE), tuple.traffic(DESTINATION));
             let found = [sent.packets, sent.bytes, received.packets, received.bytes].map(Number::value);
             assert_eq!((found, tuple.has_all_counters), (expected, all), "{text}");
         };

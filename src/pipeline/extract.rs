@@ -18,6 +18,12 @@ use crate::{
 /// So many bytes take a millisecond at most: handing them to another thread would cost more than it saves.
 const INLINE_BYTES: usize = 64 * 1024;
 
+/// Room is made for so many bytes of events for each byte that is parsed; they may be more.
+const EVENT_BYTES_PER_BYTE: usize = 5;
+
+/// Most events are not larger.
+const LARGE_EVENT_BYTES: usize = 8 * 1024;
+
 /// The two halves of parsing: records out of bytes, events out of records.
 #[derive(Debug)]
 pub(super) struct Parser {
@@ -111,6 +117,8 @@ fn fill(
 ) -> Extracted {
     if pending.events.is_empty() {
         pending.events = EncodedEvents::separated_by(framing.overhead().separator);
+        let most = RUN_BYTES.saturating_add(LARGE_EVENT_BYTES);
+        pending.events.reserve(from.n_bytes().saturating_mul(EVENT_BYTES_PER_BYTE).min(most), 0);
     }
     let mut place = from.0;
     loop {
