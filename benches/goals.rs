@@ -21,6 +21,7 @@ mod support;
 use std::{env, fmt, hint::black_box, io::Write as _, path::Path, process::Command};
 
 use flate2::{Compression, write::GzEncoder};
+use flowlogd::buffers;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
@@ -56,7 +57,6 @@ struct Times {
 }
 
 fn main() {
-    flowlogd::allocator::keep_freed_memory();
     let from_environment =
         |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let passes = from_environment("PASSES", PASSES);
@@ -156,6 +156,8 @@ fn measure(input: &Input, case: &Case, passes: u64) -> (Times, f64) {
         assert!(expected == events(&ordinary, wanted), "the ordinary program says something else");
     }
     let discard = &mut |body: Vec<u8>| drop(black_box(body));
+    // As a body is given back once it is sent.
+    let send = &mut |body: Vec<u8>| buffers::give_back(black_box(body));
     let mut copy = Vec::with_capacity(bodies.iter().map(Vec::len).max().unwrap_or_default());
     let mut least = [u64::MAX; 7];
     for _ in 0..passes {
@@ -165,9 +167,12 @@ fn measure(input: &Input, case: &Case, passes: u64) -> (Times, f64) {
             least[index] = least[index].min(now() - started);
         };
         time(0, &mut || floor(&input.bytes, &bodies, &mut copy));
-        time(1, &mut || assert_eq!(product::run(input, case, discard), input.n_tuples));
+        time(1, &mut || assert_eq!(product::run(input, case, send), input.n_tuples));
         for (place, level) in GZIP_LEVELS.iter().enumerate() {
-            let compress = &mut |body: Vec<u8>| gzip(&body, *level);
+            let compress = &mut |body: Vec<u8>| {
+                gzip(&body, *level);
+                buffers::give_back(body);
+            };
             time(2 + place, &mut || assert_eq!(product::run(input, case, compress), input.n_tuples));
         }
         if let Some(wanted) = others {

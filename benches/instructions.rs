@@ -79,12 +79,11 @@ fn main() {
 
 /// What valgrind runs.
 fn work(name: &str, passes: u32) {
-    flowlogd::allocator::keep_freed_memory();
     let input = Input::typical(DOCUMENT_BYTES);
     let case = cases().into_iter().find(|case| case.name == name).expect("a known case");
     let mut n_events = 0;
     for _ in 0..passes {
-        n_events += product::run(&input, &case, &mut |body| drop(black_box(body)));
+        n_events += product::run(&input, &case, &mut |body| flowlogd::buffers::give_back(black_box(body)));
     }
     assert_eq!(n_events, input.n_tuples * u64::from(passes));
     println!("{n_events}");

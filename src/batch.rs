@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    buffers,
     checkpoint::{Delta, Position, Tally},
     model::{HourlyBlob, Rejected, Span},
     planted::{self, Bug},
@@ -38,11 +39,14 @@ impl EncodedEvents {
     /// go into a body as one piece.
     #[must_use]
     pub fn separated_by(separator: Option<u8>) -> Self {
-        Self { separator, ..Self::default() }
+        Self { bytes: Vec::new(), ends: Vec::new(), places: Vec::new(), separator }
     }
 
     /// Makes room for so many bytes and events, so that they need not be moved while they grow.
     pub fn reserve(&mut self, n_bytes: usize, n_events: usize) {
+        if self.bytes.is_empty() {
+            self.bytes = buffers::take(n_bytes);
+        }
         self.bytes.reserve(n_bytes);
         self.ends.reserve(n_events);
         self.places.reserve(n_events);
@@ -115,6 +119,12 @@ impl EncodedEvents {
         // Every end lies behind `start`, and no buffer is as large as the address space.
         self.ends.extend(ends.iter().map(|end| end.wrapping_sub(start).wrapping_add(base)));
         self.places.extend_from_slice(other.places.get(range).unwrap_or_default());
+    }
+}
+
+impl Drop for EncodedEvents {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.bytes));
     }
 }
 

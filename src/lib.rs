@@ -19,7 +19,7 @@
 //!
 //! The modules stand in reading order.
 
-pub mod allocator;
+pub mod buffers;
 pub mod model;
 pub mod retry;
 

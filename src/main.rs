@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use flowlogd::{allocator, cli, telemetry};
+use flowlogd::{cli, telemetry};
 
 fn main() -> ExitCode {
-    allocator::keep_freed_memory();
     match cli::execute(cli::Arguments::parse()) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -56,7 +56,7 @@ impl Tuple<'_> {
 /// The writers of one shape.
 #[derive(Debug)]
 pub(super) enum Shape {
-    Flow { vnet: FlowWriter, nsg: NsgFlowWriter, provenance: bool },
+    Flow { vnet: Box<FlowWriter>, nsg: Box<NsgFlowWriter>, provenance: bool },
     Ecs { vnet: Box<EcsWriter>, nsg: Box<NsgEcsWriter>, columns: Option<Box<ColumnsWriter>> },
     Text,
 }
@@ -65,7 +65,7 @@ impl Shape {
     pub(super) fn new(format: EventFormat, origin: &Origin, blob: &str) -> Self {
         match format {
             EventFormat::Flow { provenance } => {
-                Self::Flow { vnet: FlowWriter::default(), nsg: NsgFlowWriter::default(), provenance }
+                Self::Flow { vnet: Box::default(), nsg: Box::default(), provenance }
             }
             EventFormat::Ecs { enrich } | EventFormat::Columns { enrich } => Self::Ecs {
                 vnet: Box::new(EcsWriter::new(enrich, origin, blob)),

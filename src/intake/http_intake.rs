@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     batch::EncodedEvents,
+    buffers::{self, Recycled},
     http::{self, HttpError, HttpErrorKind, SetupError},
     offload::offload,
     telemetry::{chain, metrics::Counter},
@@ -136,9 +137,9 @@ impl HttpIntake {
             return Ok(body);
         }
         let compressed = if body.len() <= INLINE_COMPRESSION_BYTES {
-            gzip(&body)
+            gzip(body)
         } else {
-            offload(move || gzip(&body)).await.unwrap_or_else(|ending| Err(io::Error::other(ending)))
+            offload(move || gzip(body)).await.unwrap_or_else(|ending| Err(io::Error::other(ending)))
         };
         compressed.map_err(|error| retry(format!("compress a request: {error}")))
     }
@@ -160,7 +161,7 @@ impl HttpIntake {
             builder = builder.header(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         self.bytes_sent.inc_by(u64::try_from(body.len()).unwrap_or(u64::MAX));
-        let request = builder.body(Bytes::from(body)).map_err(|error| {
+        let request = builder.body(Bytes::from_owner(Recycled::from(body))).map_err(|error| {
             let reason = format!("the request cannot be made: {error}; check `url` and `headers`");
             Failed::Unanswered(Verdict::Blocked { reason })
         })?;
@@ -265,8 +266,9 @@ fn unanswered(error: &HttpError) -> Failed {
     Failed::Unanswered(Verdict::Retry { after: None, reason, cause: Cause::of(error.kind) })
 }
 
-fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+fn gzip(body: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Level::new(GZIP_LEVEL));
-    encoder.write_all(body)?;
+    encoder.write_all(&body)?;
+    buffers::give_back(body);
     encoder.finish()
 }

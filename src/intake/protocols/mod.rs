@@ -13,6 +13,8 @@ use std::ops::Range;
 use http::header::InvalidHeaderValue;
 use url::Url;
 
+use crate::buffers;
+
 pub use choice::ProtocolConfig;
 
 /// The settings of an intake do not make a request.
@@ -66,7 +68,7 @@ impl Surround<'_> {
     /// The body with the events at `ranges`.
     pub(super) fn assemble(self, events: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
         let event_bytes = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
-        let mut body = Vec::with_capacity(self.overhead().body_length(ranges.len(), event_bytes));
+        let mut body = buffers::take(self.overhead().body_length(ranges.len(), event_bytes));
         body.extend_from_slice(self.prefix);
         for (index, range) in ranges.iter().enumerate() {
             if index > 0 {
