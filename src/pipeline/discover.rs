@@ -327,24 +327,20 @@ async fn hours_to_list<'a>(
     (roots, frontiers): (&'a [String], &mut HashMap<String, Frontier>),
     now: DateTime<Utc>,
 ) -> Result<BTreeMap<Hour, Vec<&'a str>>, Stop> {
-    let accepted = plan::accepted(now);
+    let accepted = &plan::accepted(now);
     let plan_of = |root: &String| {
         let planned = plan::plan(frontiers.get(root), lane.first_hour, now, lane.rules.seal_after);
         let is_walked = planned.walk.is_some() || !is_spelled(memory, root, now);
         (planned, is_walked)
     };
     let plans: Vec<(HourPlan, bool)> = roots.iter().map(plan_of).collect();
-    let walk = |(root, (planned, is_walked)): (&'a String, &(HourPlan, bool))| {
-        let accepted = &accepted;
-        async move {
-            if *is_walked {
-                lister.hours(root, accepted, |hours| planned.touches(hours)).await.map(Some)
-            } else {
-                Ok(None)
-            }
+    let mut walks = InOrder::new(roots.iter().zip(&plans).map(|(root, (planned, is_walked))| async move {
+        if *is_walked {
+            lister.hours(root, accepted, |hours| planned.touches(hours)).await.map(Some)
+        } else {
+            Ok(None)
         }
-    };
-    let mut walks = InOrder::new(roots.iter().zip(&plans).map(walk));
+    }));
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
     for (root, (planned, _)) in roots.iter().zip(&plans) {
         let Some(walked) = walks.next().await else { break };
