@@ -4,6 +4,7 @@
 use std::{
     ops::Range,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -122,8 +123,19 @@ pub(crate) struct Container {
     /// Records of each blob of the present hour.
     n_records: AtomicU64,
     now: AtomicI64,
+    /// How long each request is on its way.
+    latency: Duration,
+    requests: Requests<AtomicU64>,
     /// What the container costs itself.
     pub(crate) own: Own,
+}
+
+/// Requests by kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Requests<N> {
+    pub(crate) lists: N,
+    pub(crate) heads: N,
+    pub(crate) reads: N,
 }
 
 impl Container {
@@ -138,7 +150,27 @@ impl Container {
             present,
             n_records: AtomicU64::new(1),
             now: AtomicI64::new(now.timestamp()),
+            latency: Duration::ZERO,
+            requests: Requests::default(),
             own: Own::default(),
+        }
+    }
+
+    /// The same, so far away.
+    pub(crate) fn with_latency(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> Requests<u64> {
+        let Requests { lists, heads, reads } = &self.requests;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests { lists: load(lists), heads: load(heads), reads: load(reads) }
+    }
+
+    async fn travel(&self) {
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
         }
     }
 
@@ -153,7 +185,12 @@ impl Container {
 
     /// Each blob of the present hour gets one record more.
     pub(crate) fn grow(&self) {
-        self.n_records.fetch_add(1, Ordering::Relaxed);
+        self.grow_by(1);
+    }
+
+    /// Each blob of the present hour gets so many records more.
+    pub(crate) fn grow_by(&self, n_records: u64) {
+        self.n_records.fetch_add(n_records, Ordering::Relaxed);
     }
 
     /// The minute of the hour by the server's clock.
@@ -272,15 +309,20 @@ impl BlobStore for Container {
     }
 
     async fn list_page(&self, query: ListQuery<'_>) -> Result<ListPage, StorageError> {
+        self.requests.lists.fetch_add(1, Ordering::Relaxed);
+        self.travel().await;
         Ok(self.own.spent_on(|| self.page(query)))
     }
 
     async fn head(&self, name: &BlobName) -> Result<BlobVersion, StorageError> {
+        self.requests.heads.fetch_add(1, Ordering::Relaxed);
         let kind = StorageErrorKind::Other(String::from("nobody asks for it"));
         Err(StorageError { operation: format!("head {name}"), kind, source: None })
     }
 
     async fn read(&self, name: &BlobName, range: Range<u64>, etag: &ETag) -> Result<Bytes, StorageError> {
+        self.requests.reads.fetch_add(1, Ordering::Relaxed);
+        self.travel().await;
         self.own.spent_on(|| {
             let n_records = u64::from_str_radix(&etag.as_str()[10..], 16).unwrap_or_default();
             if *etag != self::etag(self.present, n_records) {

@@ -16,7 +16,7 @@ use crate::{
     cost::{forget_peak, peak_mib, timed},
     fill::{fill, seal_before},
     goal::Goal,
-    lane::lane,
+    lane::{Sink, lane},
 };
 
 const N_NICS: u64 = 10_000;
@@ -176,7 +176,7 @@ fn with_polls<T>(
     };
     let container = Arc::new(container);
     let storage = Arc::clone(&container);
-    let lane = lane(storage, scope.clone(), state);
+    let lane = lane(storage, Arc::new(Sink::default()), scope.clone(), state);
     let mut polls = Polls { runtime, container, lane, memory: Memory::default() };
     let result = act(&mut polls);
     drop(polls);

@@ -1,7 +1,10 @@
 //! A lane as the daemon has it, between a container that holds nothing and an intake that takes everything at once.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -33,9 +36,17 @@ const MAX_IN_FLIGHT: usize = 4;
 /// `limits.memory`.
 const MEMORY_BYTES: usize = 32 << 20;
 
-/// Takes everything at once.
-#[derive(Debug)]
-struct Sink;
+/// Takes everything at once, and counts the requests.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    n_requests: AtomicU64,
+}
+
+impl Sink {
+    pub(crate) fn n_requests(&self) -> u64 {
+        self.n_requests.load(Ordering::Relaxed)
+    }
+}
 
 #[async_trait]
 impl Intake for Sink {
@@ -44,17 +55,23 @@ impl Intake for Sink {
     }
 
     async fn attempt(&self, _events: &EncodedEvents, _selection: &Selection) -> Verdict {
+        self.n_requests.fetch_add(1, Ordering::Relaxed);
         Verdict::Delivered
     }
 }
 
 /// A lane with the settings that the daemon has where nothing is set.
-pub(crate) fn lane(storage: Arc<dyn BlobStore>, scope: Scope, state: StateHandle) -> Arc<Lane> {
+pub(crate) fn lane(
+    storage: Arc<dyn BlobStore>,
+    intake: Arc<Sink>,
+    scope: Scope,
+    state: StateHandle,
+) -> Arc<Lane> {
     let config =
         DriverConfig { max_in_flight: MAX_IN_FLIGHT, max_bytes: BATCH.max_bytes, ..DriverConfig::default() };
     Arc::new(Lane {
         storage,
-        intake: Arc::new(Sink),
+        intake,
         driver: Arc::new(Driver::new(config, fastrand::Rng::with_seed(1))),
         state,
         scope,

@@ -15,7 +15,7 @@ use super::{
     commit::Found,
     compare::compare,
     gone::{hours_with_positions, say_gone_roots},
-    listing::{Lister, ListingError},
+    listing::{InOrder, Lister, ListingError, Walked},
     noted::{Held, Noted},
     plan::{self, HourPlan},
     sight::Sight,
@@ -120,12 +120,12 @@ pub(super) async fn run(
     pass: &Pass,
 ) -> (Counts, Result<(), PassError>) {
     let calls = &lane.metrics.reading.list_calls;
-    let mut lister = Lister::new(lane.storage.as_ref(), &pass.stopping.reading, calls);
+    let lister = Lister::new(lane.storage.as_ref(), &pass.stopping.reading, calls);
     let mut counts = Counts::default();
     let outlet = Outlet { found, work, pass };
-    let result = discover(lane, memory, &mut lister, &mut counts, &outlet).await;
-    counts.list_calls = lister.calls;
-    if let Some(date) = lister.date {
+    let result = discover(lane, memory, &lister, &mut counts, &outlet).await;
+    counts.list_calls = lister.calls();
+    if let Some(date) = lister.date() {
         memory.server_clock = Some((date, Instant::now()));
     }
     let result = match result {
@@ -191,7 +191,7 @@ impl Outlet<'_> {
 async fn discover(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
@@ -245,7 +245,7 @@ async fn discover(
 /// Learns the roots where that is due. Returns the storage server's clock.
 async fn learn_roots(
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
 ) -> Result<Option<DateTime<Utc>>, Stop> {
     // Where nothing is known yet, the walk is one call.
@@ -259,7 +259,7 @@ async fn learn_roots(
             memory.roots.entry(root).or_default();
         }
         memory.roots_learned = Some(Instant::now());
-        memory.server_clock = lister.date.map(|date| (date, Instant::now()));
+        memory.server_clock = lister.date().map(|date| (date, Instant::now()));
     }
     counts.roots = u64::try_from(memory.roots.len()).unwrap_or(u64::MAX);
     Ok(memory.server_now())
@@ -269,7 +269,7 @@ async fn learn_roots(
 async fn look_for_everything(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
@@ -289,7 +289,7 @@ async fn look_for_everything(
 async fn discover_everything(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
 ) -> Result<(), Stop> {
@@ -308,10 +308,45 @@ async fn discover_everything(
         .await
         .map_err(Stop::Failed)?;
     let roots: Vec<String> = memory.roots.keys().cloned().collect();
+    let to_list = hours_to_list(lane, memory, lister, outlet, (&roots, &mut frontiers), now).await?;
+    list_hours(lane, memory, lister, counts, outlet, to_list).await?;
+    let frontiers: Vec<_> = roots.iter().filter_map(|root| Some((root, frontiers.get(root)?))).collect();
+    // A day whose listing fails waits for its next turn, an hour is tried again: so the days come first.
+    for (root, frontier) in &frontiers {
+        sweep::prune(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
+    }
+    sweep::revisit(lane, memory, lister, counts, outlet, &frontiers, now).await
+}
+
+/// The hours to list now, with their roots. Brings the frontiers up to what is known then.
+async fn hours_to_list<'a>(
+    lane: &Lane,
+    memory: &mut Memory,
+    lister: &Lister<'_>,
+    outlet: &Outlet<'_>,
+    (roots, frontiers): (&'a [String], &mut HashMap<String, Frontier>),
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<Hour, Vec<&'a str>>, Stop> {
+    let accepted = &plan::accepted(now);
+    let plan_of = |root: &String| {
+        let planned = plan::plan(frontiers.get(root), lane.first_hour, now, lane.rules.seal_after);
+        let is_walked = planned.walk.is_some() || !is_spelled(memory, root, now);
+        (planned, is_walked)
+    };
+    let plans: Vec<(HourPlan, bool)> = roots.iter().map(plan_of).collect();
+    let mut walks = InOrder::new(roots.iter().zip(&plans).map(|(root, (planned, is_walked))| async move {
+        if *is_walked {
+            lister.hours(root, accepted, |hours| planned.touches(hours)).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    }));
     let mut to_list: BTreeMap<Hour, Vec<&str>> = BTreeMap::new();
-    for root in &roots {
-        let (hours, frontier) =
-            hours_of(lane, memory, lister, outlet, (root, frontiers.get(root)), now).await?;
+    for (root, (planned, _)) in roots.iter().zip(&plans) {
+        let Some(walked) = walks.next().await else { break };
+        let existing = walked?.map(|walked| note_dates(memory, root, walked, now)).unwrap_or_default();
+        let known = frontiers.get(root);
+        let (hours, frontier) = hours_of(lane, memory, outlet, (root, known), planned, existing).await?;
         for hour in hours {
             to_list.entry(hour).or_default().push(root);
         }
@@ -319,14 +354,7 @@ async fn discover_everything(
             frontiers.insert(root.clone(), frontier);
         }
     }
-    list_hours(lane, memory, lister, counts, outlet, to_list).await?;
-    for root in &roots {
-        if let Some(frontier) = frontiers.get(root) {
-            sweep::revisit(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
-            sweep::prune(lane, memory, lister, counts, outlet, (root, frontier), now).await?;
-        }
-    }
-    Ok(())
+    Ok(to_list)
 }
 
 /// Lists hours of roots, oldest first. An hour that cannot be listed does not keep the others waiting: it stays unsealed,
@@ -334,7 +362,7 @@ async fn discover_everything(
 async fn list_hours(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
     to_list: BTreeMap<Hour, Vec<&str>>,
@@ -344,9 +372,13 @@ async fn list_hours(
     for (hour, roots) in to_list {
         let mut works = Vec::with_capacity(roots.len());
         let mut stop = None;
-        for root in roots {
-            let Some(sweep) = memory.roots.get(root) else { continue };
-            let listing = match lister.list_hour(root, hour, &sweep.spellings).await {
+        let spelled = |root: &str| memory.roots.get(root).map(|sweep| sweep.spellings.clone());
+        let asked: Vec<_> = roots.into_iter().filter_map(|root| Some((root, spelled(root)?))).collect();
+        let mut listings =
+            InOrder::new(asked.iter().map(|(root, spellings)| lister.list_hour(root, hour, spellings)));
+        for (root, _) in &asked {
+            let Some(listing) = listings.next().await else { break };
+            let listing = match listing {
                 Ok(listing) => listing,
                 Err(ListingError::Storage(error)) if is_of_one_listing(&error) => {
                     n_failed_in_a_row += 1;
@@ -397,18 +429,17 @@ fn is_of_one_listing(error: &StorageError) -> bool {
     }
 }
 
-/// The hours of a root to list now, with its frontier. Sends the frontier where it is new or where a walk moved it.
+/// The hours of a root to list now, with its frontier. `existing`: what a walk found, where there was one. Sends the
+/// frontier where it is new or where a walk moved it.
 async fn hours_of(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
     outlet: &Outlet<'_>,
     (root, known): (&str, Option<&Frontier>),
-    now: DateTime<Utc>,
+    planned: &HourPlan,
+    mut existing: BTreeSet<Hour>,
 ) -> Result<(Vec<Hour>, Option<Frontier>), Stop> {
-    let planned = plan::plan(known, lane.first_hour, now, lane.rules.seal_after);
-    let mut existing = look_at_dates(memory, lister, root, &planned, now).await?;
-    let HourPlan { walk, old, open } = planned;
+    let HourPlan { walk, old, open } = planned.clone();
     if let (Some(stretch), Some(frontier)) = (walk, known) {
         let unsealed = frontier.first_unsealed()..stretch.before;
         let read = hours_with_positions(lane, (root, frontier), unsealed).await.map_err(Stop::Failed)?;
@@ -438,29 +469,23 @@ async fn hours_of(
     Ok((hours, Some(frontier)))
 }
 
-/// Walks over the dates of a root where the plan wants it, and else once an hour to learn how the dates are spelled: a
-/// spelling that is new is known before an hour in it can be sealed. Returns the planned hours that exist, where it
-/// walked.
-async fn look_at_dates(
-    memory: &mut Memory,
-    lister: &mut Lister<'_>,
-    root: &str,
-    planned: &HourPlan,
-    now: DateTime<Utc>,
-) -> Result<BTreeSet<Hour>, Stop> {
-    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(BTreeSet::new()) };
-    let this_hour = Hour::containing(now);
-    if planned.walk.is_none() && sweep.spelled == Some(this_hour) {
-        return Ok(BTreeSet::new());
+/// Whether it is known how the dates of a root are spelled. Where no walk is planned, that is looked at once an hour: a
+/// spelling that is new is known before an hour in it can be sealed.
+fn is_spelled(memory: &Memory, root: &str, now: DateTime<Utc>) -> bool {
+    memory.roots.get(root).is_none_or(|sweep| sweep.spelled == Some(Hour::containing(now)))
+}
+
+/// Takes note of how the dates of a root are spelled. Returns the planned hours that exist.
+fn note_dates(memory: &mut Memory, root: &str, walked: Walked, now: DateTime<Utc>) -> BTreeSet<Hour> {
+    if let Some(sweep) = memory.roots.get_mut(root) {
+        sweep.spellings.extend(walked.spellings);
+        sweep.spelled = Some(Hour::containing(now));
     }
-    let walked = lister.hours(root, &plan::accepted(now), |hours| planned.touches(hours)).await?;
-    sweep.spellings.extend(walked.spellings);
-    sweep.spelled = Some(this_hour);
     for (prefix, reason) in walked.strange {
         if !memory.strange.contains(&prefix) {
             warn!(prefix, %reason, "a date in the container is not that of a flow log");
             memory.strange.insert(prefix);
         }
     }
-    Ok(walked.hours)
+    walked.hours
 }

@@ -3,9 +3,14 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt as _, stream::FuturesOrdered};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Accepted;
@@ -23,18 +28,20 @@ const ROOT_SEGMENTS: [&str; 2] = ["flowlogresourceid=", "resourceid="];
 /// A root lies at most this many segments deep: the longest documented form has ten.
 const ROOT_DEPTH: usize = 16;
 
+/// So many listings of one lane are under way at once. With one after the other, a thousand roots would keep a poll
+/// waiting for thousands of answers, each of them small; an account takes hundreds at once.
+pub(super) const LISTINGS_AT_ONCE: usize = 8;
+
 /// Lists one container and counts the calls.
 #[derive(Debug)]
 pub(crate) struct Lister<'a> {
     store: &'a dyn BlobStore,
     cancelled: &'a CancellationToken,
     metric: &'a Counter,
-    /// Listing calls made.
-    pub(super) calls: u64,
-    /// The server's clock at the last answer.
-    pub(crate) date: Option<DateTime<Utc>>,
+    calls: AtomicU64,
+    date: Mutex<Option<DateTime<Utc>>>,
     /// What the walk to the roots saw below them and their years: the walk over their hours begins with it.
-    seen: HashMap<String, Vec<String>>,
+    seen: Mutex<HashMap<String, Vec<String>>>,
 }
 
 /// What a walk over the dates of a root found.
@@ -85,28 +92,35 @@ impl<'a> Lister<'a> {
         cancelled: &'a CancellationToken,
         metric: &'a Counter,
     ) -> Self {
-        Self { store, cancelled, metric, calls: 0, date: None, seen: HashMap::new() }
+        let calls = AtomicU64::new(0);
+        Self { store, cancelled, metric, calls, date: Mutex::default(), seen: Mutex::default() }
+    }
+
+    /// Listing calls made.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The server's clock at the last answer.
+    pub(crate) fn date(&self) -> Option<DateTime<Utc>> {
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every page below a prefix. A listing is complete or it is an error: an incomplete one never means that
     /// something is gone.
-    pub(super) async fn list(
-        &mut self,
-        prefix: &str,
-        delimiter: Option<char>,
-    ) -> Result<Listing, ListingError> {
+    pub(super) async fn list(&self, prefix: &str, delimiter: Option<char>) -> Result<Listing, ListingError> {
         let mut whole: Option<Listing> = None;
         let mut marker: Option<String> = None;
         loop {
             let query = ListQuery { prefix, delimiter, marker: marker.as_deref() };
-            self.calls = self.calls.saturating_add(1);
+            self.calls.fetch_add(1, Ordering::Relaxed);
             self.metric.inc();
             let page = tokio::select! {
                 biased;
                 () = self.cancelled.cancelled() => return Err(ListingError::Cancelled),
                 page = self.store.list_page(query) => page?,
             };
-            self.date = Some(page.date);
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(page.date);
             let listing = match whole.take() {
                 None => Listing { blobs: page.blobs, prefixes: page.prefixes, date: page.date },
                 Some(mut listing) => {
@@ -126,7 +140,7 @@ impl<'a> Lister<'a> {
 
     /// One hour of a root, in each spelling of its date. As old as the oldest of its listings.
     pub(crate) async fn list_hour(
-        &mut self,
+        &self,
         root: &str,
         hour: Hour,
         spellings: &BTreeSet<DateSpelling>,
@@ -136,7 +150,7 @@ impl<'a> Lister<'a> {
 
     /// One day of a root, likewise.
     pub(super) async fn list_day(
-        &mut self,
+        &self,
         root: &str,
         day: Hour,
         spellings: &BTreeSet<DateSpelling>,
@@ -145,7 +159,7 @@ impl<'a> Lister<'a> {
     }
 
     async fn list_spelled(
-        &mut self,
+        &self,
         spellings: &BTreeSet<DateSpelling>,
         prefix: impl Fn(DateSpelling) -> String,
     ) -> Result<Listing, ListingError> {
@@ -162,49 +176,50 @@ impl<'a> Lister<'a> {
 
     /// The flow-log roots of the container: what stands before the year of a date. `years` holds the prefixes of years
     /// that are known to begin a date; another one is looked into, as a root may itself contain what looks like a year.
-    pub(crate) async fn roots(
-        &mut self,
-        years: &mut HashSet<String>,
-    ) -> Result<BTreeSet<String>, ListingError> {
+    pub(crate) async fn roots(&self, years: &mut HashSet<String>) -> Result<BTreeSet<String>, ListingError> {
         let mut roots = BTreeSet::new();
-        let mut open: Vec<(String, usize)> = Vec::new();
-        for prefix in self.list("", Some('/')).await?.prefixes {
-            if ROOT_SEGMENTS.iter().any(|segment| prefix.to_ascii_lowercase().starts_with(segment)) {
-                open.push((prefix, 1));
-            }
-        }
-        while let Some((prefix, depth)) = open.pop() {
-            let is_year = date_part(last_segment(&prefix), DatePart::Year).is_some();
-            if is_year && years.contains(&prefix) {
-                roots.insert(parent(&prefix).to_owned());
-                continue;
-            }
-            let below = self.list(&prefix, Some('/')).await?.prefixes;
-            let mut begins_date = false;
-            for deeper in &below {
-                if is_year && date_part(last_segment(deeper), DatePart::Month).is_some() {
-                    begins_date = true;
-                } else if depth < ROOT_DEPTH {
-                    open.push((deeper.clone(), depth.saturating_add(1)));
+        let is_root_segment = |prefix: &String| {
+            let prefix = prefix.to_ascii_lowercase();
+            ROOT_SEGMENTS.iter().any(|segment| prefix.starts_with(segment))
+        };
+        let mut level: Vec<String> =
+            self.list("", Some('/')).await?.prefixes.into_iter().filter(is_root_segment).collect();
+        let mut depth = 1_usize;
+        while !level.is_empty() {
+            let is_known = |prefix: &String| is_year(prefix) && years.contains(prefix);
+            let (known, unknown): (Vec<String>, Vec<String>) = level.into_iter().partition(is_known);
+            roots.extend(known.iter().map(|prefix| parent(prefix).to_owned()));
+            let mut next_level = Vec::new();
+            let mut listings = InOrder::new(unknown.iter().map(|prefix| self.list(prefix, Some('/'))));
+            let mut prefixes = unknown.iter();
+            while let (Some(prefix), Some(listing)) = (prefixes.next(), listings.next().await) {
+                let below = listing?.prefixes;
+                let mut begins_date = false;
+                for deeper in &below {
+                    if is_year(prefix) && date_part(last_segment(deeper), DatePart::Month).is_some() {
+                        begins_date = true;
+                    } else if depth < ROOT_DEPTH {
+                        next_level.push(deeper.clone());
+                    }
+                }
+                if begins_date {
+                    roots.insert(parent(prefix).to_owned());
+                    years.insert(prefix.clone());
+                }
+                // What is not below a root after all is forgotten with the pass.
+                if begins_date || below.iter().any(|deeper| is_year(deeper)) {
+                    self.seen().insert(prefix.clone(), below);
                 }
             }
-            if begins_date {
-                roots.insert(parent(&prefix).to_owned());
-                years.insert(prefix.clone());
-            }
-            // What is not below a root after all is forgotten with the pass.
-            let is_year_below =
-                below.iter().any(|deeper| date_part(last_segment(deeper), DatePart::Year).is_some());
-            if begins_date || is_year_below {
-                self.seen.insert(prefix, below);
-            }
+            level = next_level;
+            depth = depth.saturating_add(1);
         }
         Ok(roots)
     }
 
     /// The hours of a root that exist and that are wanted. Years, months and days without any such hour are not entered.
     pub(crate) async fn hours(
-        &mut self,
+        &self,
         root: &str,
         accepted: &Accepted,
         is_wanted: impl Fn(&Range<Hour>) -> bool,
@@ -214,7 +229,8 @@ impl<'a> Lister<'a> {
         for part in DATE_PARTS {
             let mut next_level = Vec::new();
             for (prefix, numbers) in level {
-                let below = match self.seen.remove(&prefix) {
+                let seen = self.seen().remove(&prefix);
+                let below = match seen {
                     Some(below) => below,
                     None => self.list(&prefix, Some('/')).await?.prefixes,
                 };
@@ -236,6 +252,38 @@ impl<'a> Lister<'a> {
         }
         Ok(walked)
     }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Listings of which some are under way at once, with their answers in order.
+pub(super) struct InOrder<I, F: Future> {
+    waiting: I,
+    under_way: FuturesOrdered<F>,
+}
+
+impl<I: Iterator<Item = F>, F: Future> InOrder<I, F> {
+    /// Nothing is asked for before the first answer is.
+    pub(super) fn new(waiting: I) -> Self {
+        Self { waiting, under_way: FuturesOrdered::new() }
+    }
+
+    /// The next one's answer; `None` behind the last one.
+    pub(super) async fn next(&mut self) -> Option<F::Output> {
+        while self.under_way.len() < LISTINGS_AT_ONCE
+            && let Some(one) = self.waiting.next()
+        {
+            self.under_way.push_back(one);
+        }
+        self.under_way.next().await
+    }
+}
+
+/// Whether what a prefix ends with looks like a year.
+fn is_year(prefix: &str) -> bool {
+    date_part(last_segment(prefix), DatePart::Year).is_some()
 }
 
 /// `h=05/` of `.../d=24/h=05/`.

@@ -22,6 +22,7 @@ mod compare;
 mod deliver;
 mod discover;
 mod extract;
+mod fetch;
 pub mod filter;
 mod gone;
 pub(crate) mod gunzip;

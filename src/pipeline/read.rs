@@ -1,6 +1,6 @@
 //! Reads what is new in one blob, pinned to one version of it, and hands encoded events on in runs.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -11,6 +11,7 @@ use super::{
     budget::Share,
     discover::Work,
     extract::{Extracted, Parser, extract},
+    fetch::{ended_by, fetch},
     gunzip::{Gunzip, STEP_BYTES, Skip, Skipped, Unzipped, is_gzip},
     read_end::{Pending, ReadCounts, ReadEnd, ReadOutcome},
 };
@@ -28,7 +29,8 @@ use crate::{
 /// once for each blob that is read at the same time.
 const READ_BYTES: u64 = 1024 * 1024;
 
-/// What a reader takes before it knows its blob's records: one range, and the rest of a record before it.
+/// What a reader takes before it knows its blob's records: one range, and the rest of a record before it. Where less is
+/// unread, twice as much as that: the range and the parser's buffer.
 const READER_BYTES: usize = 2 * 1024 * 1024;
 
 /// A reader gives its place up after so many bytes, if another blob waits for one and the position has moved meanwhile:
@@ -96,6 +98,8 @@ enum Opened {
     Plain(Box<Parser>, u64),
     /// The blob is compressed and begins with these bytes.
     Gzip(bytes::Bytes),
+    /// More is to be read than it looked like.
+    NeedsMemory,
 }
 
 /// How the reading of a version ended.
@@ -103,7 +107,7 @@ enum Read {
     ToEnd,
     /// Before the position stands what did not stand there when it was stored.
     Rewritten,
-    /// The next record needs more than the reader could have.
+    /// The next bytes need more than the reader could have.
     NeedsMemory,
 }
 
@@ -112,9 +116,10 @@ type Ended = ReadOutcome;
 
 impl Reader {
     async fn read(&mut self) -> ReadOutcome {
-        let mut wanted_bytes = READER_BYTES;
+        let mut least_bytes = 0;
         let mut n_changes = 0;
         loop {
+            let wanted_bytes = self.expected_bytes().max(least_bytes);
             // Where a record needs more memory than is free, what is held is given back first: else two such readers
             // would wait for each other.
             self.share = Share::empty();
@@ -130,7 +135,7 @@ impl Reader {
                     Err(ended) => return ended,
                 },
                 Ok(Read::NeedsMemory) => {
-                    wanted_bytes = wanted_bytes.saturating_mul(2);
+                    least_bytes = wanted_bytes.saturating_mul(2).max(READER_BYTES);
                     continue;
                 }
                 Err(ReadOutcome::Failed(error)) if error.kind == StorageErrorKind::Changed => {}
@@ -157,11 +162,19 @@ impl Reader {
         }
     }
 
+    /// What reading takes that finds what was listed.
+    fn expected_bytes(&self) -> usize {
+        let offset = self.pending.to.as_ref().and_then(Position::bytes).unwrap_or_default();
+        let n_unread = usize::try_from(self.work.version.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        n_unread.saturating_add(ContextHash::BYTES).saturating_mul(2).min(READER_BYTES)
+    }
+
     /// Reads from the position to the end of the version at hand.
     async fn read_version(&mut self) -> Result<Read, Ended> {
         match self.open().await? {
             Opened::Plain(parser, cursor) => self.read_plain(parser, cursor).await,
             Opened::Gzip(first) => self.read_gzip(first).await,
+            Opened::NeedsMemory => Ok(Read::NeedsMemory),
         }
     }
 
@@ -188,9 +201,15 @@ impl Reader {
         if stored.is_some_and(|(offset, _)| offset > length) {
             self.confirm().await?;
         }
+        if stored.is_some() && !self.may_have(READER_BYTES) {
+            return Ok(Opened::NeedsMemory);
+        }
         let to = length.min(READ_BYTES);
         let first = self.fetch(0, to).await?;
         if is_gzip(&first) {
+            if !self.may_have(READER_BYTES) {
+                return Ok(Opened::NeedsMemory);
+            }
             self.count_new(0, to);
             return Ok(Opened::Gzip(first));
         }
@@ -241,20 +260,33 @@ impl Reader {
         let first = cursor;
         let begun_at = parser.splitter.offset();
         loop {
-            parser = self.take_pieces(parser).await?;
             let length = self.work.version.length;
+            let to = length.min(cursor.saturating_add(READ_BYTES));
+            let is_long = cursor.saturating_sub(first) >= TURN_BYTES;
+            // What the end of a turn would throw away is not asked for.
+            let may_go_on = !is_long || !self.pass.progress.somebody_waits();
+            let ahead = if cursor < to && may_go_on && self.may_read_ahead(&parser.splitter, cursor..to) {
+                let fetching = self.ask(cursor..to);
+                let (ahead, parsed) = tokio::join!(fetching, self.take_pieces(parser));
+                parser = parsed?;
+                Some(ahead)
+            } else {
+                parser = self.take_pieces(parser).await?;
+                None
+            };
             if cursor >= length {
                 break;
             }
-            let has_had_turn =
-                cursor.saturating_sub(first) >= TURN_BYTES && parser.splitter.offset() != begun_at;
+            let has_had_turn = ahead.is_none() && is_long && parser.splitter.offset() != begun_at;
             if has_had_turn && self.pass.progress.somebody_waits() {
                 self.send(false).await?;
                 let work = Work { position: self.chain.clone(), ..self.work.clone() };
                 return Err(ReadOutcome::TurnOver(Box::new(work)));
             }
-            let to = length.min(cursor.saturating_add(READ_BYTES));
-            let chunk = self.fetch(cursor, to).await?;
+            let chunk = match ahead {
+                Some(ahead) => self.count(ahead)?,
+                None => self.fetch(cursor, to).await?,
+            };
             if !self.has_room(&parser.splitter, chunk.len()) {
                 self.send(false).await?;
                 return Ok(Read::NeedsMemory);
@@ -363,8 +395,24 @@ impl Reader {
 
     /// Whether the buffers may grow by so many bytes.
     fn has_room(&mut self, splitter: &Splitter, n_bytes: usize) -> bool {
-        let needed_bytes = splitter.buffered_bytes().saturating_add(n_bytes);
-        self.lane.budget.reading().try_grow(&mut self.share, needed_bytes)
+        self.may_have(splitter.buffered_bytes().saturating_add(n_bytes))
+    }
+
+    /// Whether the buffers may be so large.
+    fn may_have(&mut self, n_bytes: usize) -> bool {
+        self.lane.budget.reading().try_grow(&mut self.share, n_bytes)
+    }
+
+    /// Whether there is memory for a range beside the bytes that are parsed meanwhile. Where others wait for memory, they
+    /// get what is not needed without.
+    fn may_read_ahead(&mut self, splitter: &Splitter, range: Range<u64>) -> bool {
+        let n_bytes = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        if self.lane.budget.reading().is_short() {
+            let needed_bytes = splitter.buffered_bytes().saturating_add(n_bytes).min(READER_BYTES);
+            self.share = self.share.split_off(needed_bytes);
+            return false;
+        }
+        self.has_room(splitter, n_bytes)
     }
 
     /// The bytes from `from` to `to` were read; what was counted before is not counted again.
@@ -424,23 +472,23 @@ impl Reader {
         if from == to {
             return Ok(bytes::Bytes::new());
         }
-        self.counts.calls = self.counts.calls.saturating_add(1);
-        let BlobVersion { name, etag, .. } = &self.work.version;
-        let read = tokio::select! {
-            biased;
-            () = self.pass.stopping.reading.cancelled() => return Err(ReadOutcome::Stopped),
-            read = self.lane.storage.read(name, from..to, etag) => read,
-        };
-        let chunk = read.map_err(ended_by)?;
-        self.counts.bytes = self.counts.bytes.saturating_add(to.saturating_sub(from));
-        Ok(chunk)
+        let fetched = self.ask(from..to).await;
+        self.count(fetched)
     }
-}
 
-fn ended_by(error: StorageError) -> Ended {
-    if matches!(error.kind, StorageErrorKind::BlobNotFound | StorageErrorKind::ContainerNotFound) {
-        ReadOutcome::Gone { unread: 0 }
-    } else {
-        ReadOutcome::Failed(error)
+    /// Asks for a range of the version at hand, which is not empty.
+    fn ask(&mut self, range: Range<u64>) -> impl Future<Output = Result<bytes::Bytes, Ended>> + use<> {
+        self.counts.calls = self.counts.calls.saturating_add(1);
+        let lane = Arc::clone(&self.lane);
+        let BlobVersion { name, etag, .. } = self.work.version.clone();
+        fetch(lane, name, etag, range, self.pass.stopping.reading.clone())
+    }
+
+    /// Counts the bytes of an answer.
+    fn count(&mut self, fetched: Result<bytes::Bytes, Ended>) -> Result<bytes::Bytes, Ended> {
+        let chunk = fetched?;
+        let n_bytes = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.counts.bytes = self.counts.bytes.saturating_add(n_bytes);
+        Ok(chunk)
     }
 }

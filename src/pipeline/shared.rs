@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
 
+use super::listing::LISTINGS_AT_ONCE;
 use crate::{
     model::{BlobName, BlobVersion, ETag, Origin},
     storage::{BlobStore, ListPage, ListQuery, StorageError},
@@ -28,8 +29,9 @@ const PART_OF_MEMORY: usize = 8;
 /// What a range counts at least, so that there are not too many to look through.
 const RANGE_BYTES_COUNTED: u64 = 64 * 1024;
 
-/// Listing pages that wait for them; each has at most 5,000 blobs.
-const PAGES_KEPT: u64 = 2;
+/// Listing pages that wait for them; each has at most 5,000 blobs. Level intakes are about as far apart as one has
+/// listings under way.
+const PAGES_KEPT: usize = 2 * LISTINGS_AT_ONCE;
 
 /// An answer that is older is not given any more, so that a listing is never older than this.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ impl Sharing {
             store,
             n_intakes: self.n_intakes,
             ranges: Arc::clone(&self.ranges),
-            pages: Answers::new(PAGES_KEPT),
+            pages: Answers::new(u64::try_from(PAGES_KEPT).unwrap_or(u64::MAX)),
         });
         let handle = |intake| Arc::new(Handle { shared: Arc::clone(&shared), intake }) as Arc<dyn BlobStore>;
         (0..self.n_intakes).map(handle).collect()

@@ -16,7 +16,7 @@ use super::{
     commit::Found,
     compare::compare,
     discover::{Counts, Memory, Outlet, Stop},
-    listing::{Lister, Listing},
+    listing::{InOrder, Lister, Listing},
     plan,
 };
 use crate::{
@@ -43,25 +43,38 @@ pub(super) struct Sweep {
 /// One day of a root is pruned this often: a month of days comes round in little more than a day.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Lists one sealed hour of a root again, the next one in turn. An hour with something new in it is unsealed, and so is
+/// Lists one sealed hour of each root again, the next one in turn. An hour with something new in it is unsealed, and so is
 /// one hour like any other until it is sealed anew.
 pub(super) async fn revisit(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
-    (root, frontier): (&str, &Frontier),
+    frontiers: &[(&String, &Frontier)],
     now: DateTime<Utc>,
 ) -> Result<(), Stop> {
     let first = first_revisited(lane, now);
     let before = plan::first_open_hour(now, lane.rules.seal_after);
-    let Some(sweep) = memory.roots.get_mut(root) else { return Ok(()) };
-    let last = sweep.revisited.or_else(|| anywhere(first, before, now));
-    let Some(hour) = next_sealed(frontier, first, before, last) else { return Ok(()) };
-    let listing = lister.list_hour(root, hour, &sweep.spellings).await?;
-    sweep.revisited = Some(hour);
-    reopen_if_changed(lane, memory, counts, outlet, (root, hour), listing).await
+    let mut turns = Vec::with_capacity(frontiers.len());
+    for (root, frontier) in frontiers {
+        let Some(sweep) = memory.roots.get(*root) else { continue };
+        let last = sweep.revisited.or_else(|| anywhere(first, before, now));
+        if let Some(hour) = next_sealed(frontier, first, before, last) {
+            turns.push((root.as_str(), hour, sweep.spellings.clone()));
+        }
+    }
+    let mut listings =
+        InOrder::new(turns.iter().map(|(root, hour, spellings)| lister.list_hour(root, *hour, spellings)));
+    for (root, hour, _) in &turns {
+        let Some(listing) = listings.next().await else { break };
+        let listing = listing?;
+        if let Some(sweep) = memory.roots.get_mut(*root) {
+            sweep.revisited = Some(*hour);
+        }
+        reopen_if_changed(lane, memory, counts, outlet, (root, *hour), listing).await?;
+    }
+    Ok(())
 }
 
 /// Unseals an hour where its listing shows something new.
@@ -91,7 +104,7 @@ async fn reopen_if_changed(
 pub(super) async fn prune(
     lane: &Lane,
     memory: &mut Memory,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     counts: &mut Counts,
     outlet: &Outlet<'_>,
     (root, frontier): (&str, &Frontier),

@@ -287,6 +287,25 @@ async fn requests_are_lean() {
     assert_eq!((last.header("x-ms-range"), last.header("if-match")), (Some("bytes=2-7"), Some("\"v1\"")));
 }
 
+/// *Scenario*: two hundred reads, listings and refusals, four at once.
+/// *Guarantees*: the connections of those that are answered serve those that come behind them.
+#[tokio::test]
+async fn connections_are_used_again() {
+    const ROUNDS: usize = 50;
+    let mut script = Vec::new();
+    for _ in 0..ROUNDS {
+        script.extend([page(), page(), status(404, "BlobNotFound"), status(412, "ConditionNotMet")]);
+    }
+    let server = ScriptedServer::start(script).await;
+    let account = account(&server);
+    for _ in 0..ROUNDS {
+        // Which of them gets which answer is chance; none of the answers is tried again.
+        let _answers = tokio::join!(list(&account), list(&account), list(&account), list(&account));
+    }
+    assert_eq!(server.requests().len(), 4 * ROUNDS);
+    assert!(server.n_connections() <= 4 * 4, "{} connections", server.n_connections());
+}
+
 /// Scenario: keys and endpoints that cannot work. Guarantees: each is refused before any request, without a panic and
 /// without the key in the text.
 #[tokio::test]

@@ -43,7 +43,7 @@ impl Site {
         let settings = format!(
             "state_dir = {:?}\n[sources.test]\ndirectory = {:?}\npoll_interval = \"100ms\"\n\
              seal_after = {seal_after:?}\n[intakes.test]\nprotocol = \"stdout\"\nevent_format = \"flow\"\n\
-             [limits]\nrecord = \"{RECORD_LIMIT}B\"\n[log]\nformat = \"json\"\n",
+             [limits]\nrecord = \"{RECORD_LIMIT}B\"\n[admin]\nlisten = \"\"\n[log]\nformat = \"json\"\n",
             site.path("state"),
             site.path("container"),
         );

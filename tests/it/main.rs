@@ -65,6 +65,7 @@ mod last_word;
 mod late;
 mod memory;
 mod nsg;
+mod overlap;
 mod receiver;
 mod relisting;
 mod rewritten;

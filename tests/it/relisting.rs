@@ -14,29 +14,20 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use flowlogd::{
-    batch::{BatchLimits, EncodedEvents},
+    batch::EncodedEvents,
     checkpoint::{Frontier, Position},
-    event::EventFormat,
-    intake::{
-        Framing, Intake, Selection, Verdict,
-        driver::{Driver, DriverConfig},
-        stdout::StdoutIntake,
-    },
+    intake::{Framing, Intake, Selection, Verdict, stdout::StdoutIntake},
     model::{BlobName, BlobVersion, ETag, Hour, HourlyBlob, Origin, Scope},
-    pipeline::{
-        Budget, DeliveryRules, Lane, Memory, ReadLimits, SourceRules, Stopping, filter::BlobFilter, run_pass,
-        state,
-    },
+    pipeline::{Lane, Memory, SourceRules, Stopping, run_pass},
     storage::{
         Account, BlobStore, ListPage, ListQuery, StorageError,
         directory::{self, Directory},
     },
     store::{Commit, FirstHour, Pruned, QuarantineUsage, StateStore, StoreError},
-    telemetry::{health::Health, metrics::Metrics},
 };
 use tokio::sync::Notify;
 
-use crate::support::{documents, memory_store::MemoryStore};
+use crate::support::{documents, lane, memory_store::MemoryStore};
 
 /// No step of a schedule takes this long; without it a schedule that does not come about would hang.
 const STEP: Duration = Duration::from_secs(5);
@@ -197,46 +188,17 @@ async fn pass() -> (usize, usize) {
     let neighbour = tokio::spawn(neighbour(Arc::clone(&moments), busy, is_committed));
     let store = MemoryStore::default();
     let store = GatedStore { store, moments: Arc::clone(&moments), n_asked: 0, busy: is_busy, committed };
-    let metrics = Metrics::new(SystemTime::now());
-    let (state, owner) = state::start(Box::new(store), metrics.store());
+    let (state, owner) = lane::start(store);
     let account = Directory::new(directory::Config {
         path: directory.path().to_owned(),
         account: String::new(),
         container: String::new(),
     });
     let storage = account.container("");
-    let scope = Scope { origin: storage.origin().clone(), intake: "test".to_owned() };
-    let lane = Arc::new(Lane {
-        storage: Arc::new(GatedStorage(storage, Arc::clone(&moments))),
-        intake: Arc::new(GatedIntake(Arc::clone(&moments))),
-        driver: Arc::new(Driver::new(DriverConfig::default(), fastrand::Rng::with_seed(1))),
-        state,
-        scope,
-        first_hour: FirstHour::At(hour),
-        filter: BlobFilter::new(&["*".to_owned()], &[]).unwrap(),
-        budget: Budget::new(8 << 20),
-        rules: SourceRules {
-            seal_after: Duration::from_secs(7_200),
-            revisit: Duration::ZERO,
-            list_again_every: Some(Duration::from_millis(1)),
-            retention: None,
-        },
-        limits: ReadLimits {
-            parallel_blobs: 2,
-            record_bytes: 1 << 20,
-            quarantine_bytes: 1 << 20,
-            store_deadline: None,
-        },
-        delivery: DeliveryRules {
-            format: EventFormat::Text,
-            batch: BatchLimits { max_bytes: 1 << 20, max_events: 1_000, max_age: STEP },
-            max_in_flight: 1,
-        },
-        metrics: metrics.lane("test", "test"),
-        store_health: Health::default().component("store"),
-        ledger_health: Health::default().component("ledger"),
-        observer: Arc::new(()),
-    });
+    let storage = Arc::new(GatedStorage(storage, Arc::clone(&moments)));
+    let plain = lane::lane(storage, Arc::new(GatedIntake(Arc::clone(&moments))), state);
+    let rules = SourceRules { list_again_every: Some(Duration::from_millis(1)), ..plain.rules };
+    let lane = Arc::new(Lane { first_hour: FirstHour::At(hour), rules, ..plain });
     let report = run_pass(&lane, &mut Memory::default(), &Stopping::default()).await;
     assert!(report.is_complete(), "{:?}", report.errors);
     neighbour.await.unwrap();

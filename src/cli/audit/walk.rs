@@ -147,10 +147,10 @@ impl Container<'_> {
             });
         }
         let (never, uncounted) = (CancellationToken::new(), Counter::default());
-        let mut lister = Lister::new(self.store.as_ref(), &never, &uncounted);
+        let lister = Lister::new(self.store.as_ref(), &never, &uncounted);
         let listed_roots = lister.roots(&mut std::collections::HashSet::new()).await?;
         // The walk to the roots begins with a listing.
-        let Some(now) = lister.date else { return Ok(()) };
+        let Some(now) = lister.date() else { return Ok(()) };
         let accepted = plan::accepted(now);
         let first_young = plan::first_young_hour(now, self.source.revisit);
         let known_roots = lanes.iter().flat_map(|lane| lane.frontiers.keys().cloned());
@@ -169,7 +169,7 @@ impl Container<'_> {
             progress.inc_length(u64::try_from(hours.len()).unwrap_or(u64::MAX));
             for hour in hours {
                 let exists = walked.hours.contains(&hour).then_some(&walked.spellings);
-                let facts = look(state, &mut lister, &lanes, (root, hour), exists, first_young).await?;
+                let facts = look(state, &lister, &lanes, (root, hour), exists, first_young).await?;
                 self.compare(state, &lanes, plan, &facts, each).await?;
                 progress.inc(1);
             }
@@ -256,7 +256,7 @@ impl Container<'_> {
 /// What there is of one hour. `exists`: how its dates are spelled, where the source has it.
 async fn look(
     state: &SqliteStore,
-    lister: &mut Lister<'_>,
+    lister: &Lister<'_>,
     lanes: &[Lane],
     (root, hour): (&str, Hour),
     exists: Option<&BTreeSet<DateSpelling>>,

@@ -1,5 +1,5 @@
-//! How many requests an account is sent at once: fewer when it asks to slow down, slowly more when it does not, and none
-//! before it wants to be asked again.
+//! How many requests an account is sent at once: fewer when it asks to slow down or does not answer in time, slowly
+//! more when it does, and none before it wants to be asked again.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -30,7 +30,8 @@ struct Limit {
 pub(super) enum Load {
     /// It answered.
     Fine,
-    /// It asks to slow down, and to ask nothing before this time has passed, if it says so.
+    /// It asks to slow down, or takes too long to answer, and is to be asked nothing before this time has passed, if it says
+    /// so.
     Throttled {
         /// `Retry-After`.
         retry_after: Option<Duration>,
@@ -108,6 +109,12 @@ impl Pace {
         }
     }
 
+    /// How many requests may be under way now.
+    #[cfg(test)]
+    pub(super) fn at_once(&self) -> usize {
+        self.limit().limit
+    }
+
     fn limit(&self) -> MutexGuard<'_, Limit> {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,7 +145,7 @@ impl Drop for Turn<'_> {
             tracing::debug!(
                 at_once = now,
                 ?retry_after,
-                "the storage server asks to slow down: fewer requests at once"
+                "the storage server asks to slow down or does not answer in time: fewer requests at once"
             );
         }
         if n_free > 0 {

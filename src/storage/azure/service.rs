@@ -79,10 +79,19 @@ impl Failure {
     }
 
     fn load(&self) -> Load {
+        if self.is_timeout() {
+            // Who is overloaded may not even come to say so.
+            return Load::Throttled { retry_after: None };
+        }
         match self.refusal().filter(|refusal| status::is_overload(refusal)) {
             Some(refusal) => Load::Throttled { retry_after: refusal.retry_after },
             None => Load::Unknown,
         }
+    }
+
+    fn is_timeout(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<HttpError>());
+        source.is_some_and(|error| error.kind == HttpErrorKind::Timeout)
     }
 
     /// Whether only a server that took the signature answers so.
@@ -393,5 +402,31 @@ mod tests {
         check(StorageErrorKind::Archived, None);
         check(StorageErrorKind::PastEnd, None);
         check(StorageErrorKind::Other(String::new()), None);
+    }
+
+    /// *Scenario*: a server that takes connections and says nothing.
+    /// *Guarantees*: it is asked less at once, as one that asks to slow down; how it comes back, `pace` tests.
+    #[tokio::test]
+    async fn silence_is_taken_for_overload() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/account/logs", silent.local_addr().unwrap());
+        let client = Client::new(&crate::http::Config {
+            extra_roots_pem: None,
+            identity: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_millis(10),
+            total_timeout: None,
+        });
+        let key = AccountKey::from(crate::model::Secret::new("Y2FuYXJ5".to_owned()));
+        let service = Service::new("account", key, None, client.unwrap());
+        let most = service.pace.at_once();
+        let url = Url::parse(&url).unwrap();
+        let query = Query { operation: Operation::ListBlobs, url, part: None };
+        let signer = service.keys.first();
+        let failure = service.attempt(&query, &signer).await.unwrap_err();
+        assert_eq!(failure.kind, StorageErrorKind::Transient);
+        assert!(failure.is_timeout());
+        assert_eq!((most > 1, service.pace.at_once()), (true, 1));
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod examples;
 pub(crate) mod fault_proxy;
 pub(crate) mod golden;
 pub(crate) mod kill_proxy;
+pub(crate) mod lane;
 pub(crate) mod log;
 pub(crate) mod memory_store;
 pub(crate) mod mutator;

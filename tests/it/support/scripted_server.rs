@@ -4,7 +4,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -113,6 +116,7 @@ impl Recorded {
 pub(crate) struct ScriptedServer {
     address: SocketAddr,
     recorded: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -124,14 +128,17 @@ impl ScriptedServer {
         let address = listener.local_addr().unwrap();
         let recorded = Arc::new(Mutex::new(Vec::new()));
         let script = Arc::new(Script { steps, recorded: Arc::clone(&recorded) });
+        let connections = Arc::new(AtomicUsize::new(0));
+        let n_accepted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                n_accepted.fetch_add(1, Ordering::SeqCst);
                 let script = Arc::clone(&script);
                 // A connection that the client drops is no concern of the server's.
                 tokio::spawn(async move { script.serve(stream).await.ok() });
             }
         });
-        Self { address, recorded, task }
+        Self { address, recorded, connections, task }
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -142,6 +149,11 @@ impl ScriptedServer {
     /// The requests so far, in the order of their arrival.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.recorded.lock().unwrap().clone()
+    }
+
+    /// The connections that were opened so far.
+    pub(crate) fn n_connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
