@@ -193,15 +193,6 @@ impl Container {
         self.n_records.fetch_add(n_records, Ordering::Relaxed);
     }
 
-    /// The minute of the hour by the server's clock.
-    pub(crate) fn minute(&self) -> i64 {
-        self.now.load(Ordering::Relaxed).div_euclid(60).rem_euclid(60)
-    }
-
-    pub(crate) fn root_length(&self) -> usize {
-        root(0).len()
-    }
-
     fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.now.load(Ordering::Relaxed), 0).unwrap_or_default()
     }
