@@ -5,7 +5,7 @@
 #
 #   cargo build --release --locked --bins --examples && benches/lag.sh
 #
-# POLL seconds between polls (default 2), NICS blobs an hour (default 20), ROUNDS appends (default 90), IDLE seconds without
+# POLL seconds between polls (default 2), NICS blobs an hour (default 20), ROUNDS appends (default 90, at most 149), IDLE seconds without
 # anything new (default 60). The lag of an event begins before its append is sent and ends when the receiver has written it
 # down, just before it answers; each event is matched by its text. Fails where an event is missing or came twice, where the
 # lag's 99th percentile is above the interval and two seconds, or where idling takes 1 % of a core or more.
@@ -23,8 +23,9 @@ start_receiver --ledger "$work/received"
     azurite_source "${POLL}s"
     receiver_intake sekoia flow gzip
 } >"$work/flowlogd.toml"
-# The hours of the records pass a full one, so that new blobs are found too.
-timeout 900 python3 - "$bin" "$work" "$endpoint" "$nics" "$(date -u -d '1 hour ago' +%Y-%m-%dT%H)" <<'END'
+# The records begin half an hour before a full one, so that new blobs are found too, and end before the present hour does:
+# nobody writes into an hour that has not begun.
+timeout 900 python3 - "$bin" "$work" "$endpoint" "$nics" "$(date -u -d '2 hours ago' +%Y-%m-%dT%H)" <<'END'
 import collections, os, random, subprocess, sys, threading, time
 
 bin, work, endpoint, nics, hour = sys.argv[1:]
