@@ -76,6 +76,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "BYTES", default_value_t = 10_485_760)]
     pub(crate) max_body: usize,
 
+    /// Accept bodies without looking into them, for benches: nothing is decompressed, recorded or counted. Not for /batch,
+    /// whose answer names every event, nor for the collector.
+    #[arg(long)]
+    pub(crate) discard: bool,
+
     /// Write the port here when ready.
     #[arg(long, value_name = "FILE")]
     pub(crate) port_file: Option<PathBuf>,

@@ -50,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
                 ..Collector::default()
             },
             max_body: arguments.max_body,
+            is_discarding: arguments.discard,
             ledger: Ledger::open(arguments.ledger.as_deref())?,
         },
         faults: Mutex::new(arguments.faults),

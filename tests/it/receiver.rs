@@ -93,6 +93,18 @@ async fn generic_bodies() {
     assert_eq!(receiver.ledger(), [r#"{"a": 1}"#, r#"{"b":2}"#, r#"{"c": [1, 2]}"#, r#""d""#]);
 }
 
+/// *Scenario*: a receiver that discards is sent what is no gzip, a request without credentials, and a batch.
+/// *Guarantees*: it accepts a body without a look, but not without credentials; a batch is read as ever.
+#[tokio::test]
+async fn discarded_bodies() {
+    let receiver = Receiver::start_plain(&["--discard", "--bearer", "token"]);
+    let headers = [("authorization", "Bearer token"), ("content-encoding", "gzip")];
+    assert_eq!(post(&receiver, "/in", &headers, b"no gzip").await, (200, "{}".to_owned()));
+    assert_eq!(post(&receiver, "/in", &headers[1..], b"no gzip").await.0, 401);
+    assert_eq!(post(&receiver, "/batch", &[], br#"{"intake_key":"any","jsons":["1"]}"#).await.0, 200);
+    assert_eq!(receiver.ledger(), ["1"]);
+}
+
 /// *Scenario*: every scripted fault that has an answer, then the end of the script.
 /// *Guarantees*: the answers come in order, with what they carry; refused events are not recorded; then all is well.
 #[tokio::test]
