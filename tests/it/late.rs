@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, time::SystemTime};
 
+use chrono::TimeDelta;
 use flowlogd::model::Hour;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use crate::support::{
     storage_proxy::StorageProxy,
     world::{World, sum},
 };
+use crate::upkeep::turn;
 
 /// A blob of the one flow log of these tests.
 fn blob(hour: Hour, interface: u32) -> String {
@@ -53,8 +55,9 @@ async fn late_data_of_sealed_hours() {
     let (young, old) = (hours_ago(2), hours_ago(12));
     writer.put(&blob(young, 1), &[&document(&[a])]).await;
     writer.put(&blob(old, 1), &[&document(&[b])]).await;
-    // Past the last change too; the open hours are later than both.
-    proxy.set_hours_ahead(2);
+    // Past the last change too; the open hours are later than both. It is not the minute in which a day has its turn, when
+    // what is older would be found too.
+    proxy.stop_clock((turn(2) + TimeDelta::minutes(1)).into());
     let daemon = Daemon::start(&world);
     daemon.until("both hours sealed", || total(&daemon.log(), "hours_sealed") == 2).await;
     assert_eq!(world.received(), events(&[a, b]), "{}", daemon.log());
