@@ -28,6 +28,10 @@ pub struct Arguments {
     pub once: bool,
 }
 
+/// Threads for work that blocks: parsing, compressing, the state, looking names up. More would wait for a processor, and
+/// the allocator of the GNU C library keeps an area of memory for each.
+const BLOCKING_THREADS: usize = 8;
+
 /// Runs the collector until it is asked to stop.
 ///
 /// # Errors
@@ -38,6 +42,7 @@ pub fn execute(config: Option<&Path>, arguments: &Arguments) -> Result<Exit, Fai
     info!(version = env!("CARGO_PKG_VERSION"), settings = %loaded.origin, "flowlogd starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("start the runtime")
         .map_err(|error| Failure::new(Exit::CannotStart, error))?;
