@@ -403,6 +403,8 @@ async fn list_hours(
             }
             works.push(found_works);
         }
+        // Listings under way may hold what the readers need for room to come: none waits where work is handed over.
+        drop(listings);
         // Also where the next listing failed: they are taken, and this pass may go on.
         outlet.hand_over_in_turn(works).await?;
         if let Some(error) = stop {

@@ -403,16 +403,12 @@ impl Reader {
         self.lane.budget.reading().try_grow(&mut self.share, n_bytes)
     }
 
-    /// Whether there is memory for a range beside the bytes that are parsed meanwhile. Where others wait for memory, they
-    /// get what is not needed without.
+    /// Whether there is memory for a range beside the bytes that are parsed meanwhile. Where others wait for memory, no
+    /// more is taken for that. None of what is held is given up: a reader that has to take it again would wait for one
+    /// that does the same.
     fn may_read_ahead(&mut self, splitter: &Splitter, range: Range<u64>) -> bool {
         let n_bytes = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        if self.lane.budget.reading().is_short() {
-            let needed_bytes = splitter.buffered_bytes().saturating_add(n_bytes).min(READER_BYTES);
-            self.share = self.share.split_off(needed_bytes);
-            return false;
-        }
-        self.has_room(splitter, n_bytes)
+        !self.lane.budget.reading().is_short() && self.has_room(splitter, n_bytes)
     }
 
     /// The bytes from `from` to `to` were read; what was counted before is not counted again.

@@ -66,15 +66,27 @@ pub(super) async fn revisit(
     }
     let mut listings =
         InOrder::new(turns.iter().map(|(root, hour, spellings)| lister.list_hour(root, *hour, spellings)));
+    let mut listed = Vec::with_capacity(turns.len());
+    let mut failed = Ok(());
     for (root, hour, _) in &turns {
-        let Some(listing) = listings.next().await else { break };
-        let listing = listing?;
-        if let Some(sweep) = memory.roots.get_mut(*root) {
-            sweep.revisited = Some(*hour);
+        match listings.next().await {
+            Some(Ok(listing)) => listed.push((*root, *hour, listing)),
+            Some(Err(error)) => {
+                failed = Err(error.into());
+                break;
+            }
+            None => break,
         }
-        reopen_if_changed(lane, memory, counts, outlet, (root, *hour), listing).await?;
     }
-    Ok(())
+    // Listings under way may hold what the readers need for room to come: none waits where work is handed over.
+    drop(listings);
+    for (root, hour, listing) in listed {
+        if let Some(sweep) = memory.roots.get_mut(root) {
+            sweep.revisited = Some(hour);
+        }
+        reopen_if_changed(lane, memory, counts, outlet, (root, hour), listing).await?;
+    }
+    failed
 }
 
 /// Unseals an hour where its listing shows something new.

@@ -193,3 +193,31 @@ async fn roots_are_listed_and_read_at_once() {
     assert!(storage.listed.has_opened() && storage.read.has_opened());
     assert_eq!((n_taken, report.read_calls), (n_events, N_ROOTS as u64));
 }
+
+/// *Scenario*: two blobs of records that are larger than a reader's usual share, and memory for reading that each of the
+/// two would like to have whole.
+/// *Guarantees*: both come to their end: a reader that others wait for keeps what it has taken.
+#[tokio::test]
+async fn readers_of_large_records_do_not_wait_for_each_other() {
+    const N_RECORDS: usize = 4;
+    const N_TUPLES: usize = 40_000;
+    let directory = tempfile::tempdir().unwrap();
+    let hour = Hour::containing(DateTime::<Utc>::from(SystemTime::now()));
+    let tuples =
+        vec!["\"1663146003599,10.0.0.6,192.0.2.180,23956,443,6,O,B,NX,1000,100000,1000,100000\""; N_TUPLES];
+    let record = format!(
+        "{{\"time\":\"2025-04-30T09:07:40Z\",\"flowLogVersion\":4,\"flowRecords\":{{\"flows\":[{{\"aclID\":\"a\",\
+         \"flowGroups\":[{{\"rule\":\"r\",\"flowTuples\":[{}]}}]}}]}}}}",
+        tuples.join(",")
+    );
+    for root in 0..2 {
+        put(directory.path(), hour, root, 1);
+        let folder = format!("flowLogResourceID=/S_RG/NETWORKWATCHER_X_{root}/{}m=00", hour.prefix());
+        let records = vec![record.as_bytes(); N_RECORDS].join(&b","[..]);
+        let path = directory.path().join(folder).join("macAddress=00/PT1H.json");
+        std::fs::write(path, [HEAD, &records, END].concat()).unwrap();
+    }
+    let passing = pass(directory.path(), (Gate::of(0), Gate::of(0)), false, 32 << 20);
+    let (_, _, n_taken) = timeout(3 * STEP, passing).await.expect("the readers come to their end");
+    assert_eq!(n_taken, 2 * N_RECORDS * N_TUPLES);
+}
