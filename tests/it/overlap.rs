@@ -152,7 +152,7 @@ async fn pass(
     let of_lane: Arc<dyn Intake> = Arc::<Late>::clone(&intake);
     let of_pass: Arc<dyn BlobStore> = Arc::<Gated>::clone(&storage);
     let plain = lane(of_pass, of_lane, state);
-    let limits = ReadLimits { parallel_blobs: 8, ..plain.limits };
+    let limits = ReadLimits { parallel_blobs: 8, record_bytes: 16 << 20, ..plain.limits };
     let delivery = DeliveryRules { format: EventFormat::Flow { provenance: false }, ..plain.delivery };
     let first_hour = FirstHour::At(Hour::containing(DateTime::<Utc>::from(SystemTime::now())));
     let lane = Arc::new(Lane { budget: Budget::new(memory_bytes), first_hour, limits, delivery, ..plain });
