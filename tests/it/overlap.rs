@@ -213,7 +213,7 @@ async fn readers_of_large_records_do_not_wait_for_each_other() {
     for root in 0..2 {
         put(directory.path(), hour, root, 1);
         let folder = format!("flowLogResourceID=/S_RG/NETWORKWATCHER_X_{root}/{}m=00", hour.prefix());
-        let records = vec![record.as_bytes(); N_RECORDS].join(&b","[..]);
+        let records = [record.as_bytes(); N_RECORDS].join(&b","[..]);
         let path = directory.path().join(folder).join("macAddress=00/PT1H.json");
         std::fs::write(path, [HEAD, &records, END].concat()).unwrap();
     }
