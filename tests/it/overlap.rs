@@ -217,7 +217,7 @@ async fn readers_of_large_records_do_not_wait_for_each_other() {
         let path = directory.path().join(folder).join("macAddress=00/PT1H.json");
         std::fs::write(path, [HEAD, &records, END].concat()).unwrap();
     }
-    let passing = pass(directory.path(), (Gate::of(0), Gate::of(0)), false, 32 << 20);
+    let passing = pass(directory.path(), (Gate::of(0), Gate::of(0)), false, 12 << 20);
     let (_, _, n_taken) = timeout(3 * STEP, passing).await.expect("the readers come to their end");
     assert_eq!(n_taken, 2 * N_RECORDS * N_TUPLES);
 }
