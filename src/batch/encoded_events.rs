@@ -35,7 +35,7 @@ impl EncodedEvents {
 
     /// Makes room for so many bytes and events, so that they need not be moved while they grow.
     pub fn reserve(&mut self, n_bytes: usize, n_events: usize) {
-        if self.bytes.is_empty() {
+        if self.bytes.capacity() == 0 {
             self.bytes = buffers::take(n_bytes);
         }
         self.bytes.reserve(n_bytes);

@@ -28,8 +28,9 @@ pub struct Arguments {
     pub once: bool,
 }
 
-/// Threads for work that blocks: parsing, compressing, the state, looking names up. More would wait for a processor, and
-/// the allocator of the GNU C library keeps an area of memory for each.
+/// Threads for work that blocks: one for the state as long as the process lives, the others for parsing, compressing and
+/// looking names up. More would wait for a processor, and the allocator of the GNU C library keeps an area of memory for
+/// each.
 const BLOCKING_THREADS: usize = 8;
 
 /// Runs the collector until it is asked to stop.

@@ -157,7 +157,8 @@ impl EcsWriter {
         if self.enrich {
             write_network(out, tuple);
         }
-        write_related(out, tuple);
+        out.push(b'}');
+        write_related(out, tuple.address(SOURCE), tuple.address(DESTINATION));
         out.extend_from_slice(&self.rule);
         if self.enrich {
             self.write_azure(out, tuple);
@@ -303,15 +304,14 @@ fn write_network(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
     out.push(b'"');
 }
 
-/// Appends both addresses, sorted, without repetition, from behind the network's last member on.
-fn write_related(out: &mut Vec<u8>, tuple: &FlowTuple<'_>) {
-    let (source, destination) = (tuple.address(SOURCE), tuple.address(DESTINATION));
-    let (first, second) = if destination < source { (DESTINATION, SOURCE) } else { (SOURCE, DESTINATION) };
-    out.extend_from_slice(b"},\"related\":{\"ip\":[\"");
-    tuple.write_address(first, out);
-    if source != destination {
+/// Appends both addresses, sorted, without repetition. Addresses need no escapes.
+pub(super) fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
+    let (first, second) = if other < one { (other, one) } else { (one, other) };
+    out.extend_from_slice(b",\"related\":{\"ip\":[\"");
+    out.extend_from_slice(first.as_bytes());
+    if first != second {
         out.extend_from_slice(b"\",\"");
-        tuple.write_address(second, out);
+        out.extend_from_slice(second.as_bytes());
     }
     out.extend_from_slice(b"\"]}");
 }

@@ -295,6 +295,40 @@ mod tests {
         encoded.rejected
     }
 
+    /// Scenario: records of both kinds whose every text has line ends in it, in every format. Guarantees: an event is one
+    /// line all the same, which framings that separate events by line ends rely on.
+    #[test]
+    fn events_are_lines() {
+        let vnet = r#"{"time":"2025-04-30T09:07:40Z","flowLogVersion":4,"flowLogGUID":"g\n","macAddress":"m\r",
+            "category":"c\n","flowLogResourceID":"/a\n/b","targetResourceID":"/a\r/b","operationName":"o\n",
+            "flowRecords":{"flows":[{"aclID":"a\n","flowGroups":[{"rule":"r\r\n","flowTuples":
+            ["1663146003599,10.0.0.6,192.0.2.180,23956,443,6,O,C,NX\n,1,2,3,4"]}]}]}}"#;
+        let nsg = r#"{"time":"2025-04-30T09:07:40Z","category":"c\n","resourceId":"/a\n/b","macAddress":"m\n",
+            "operationName":"o\r","properties":{"Version":2,"flows":[{"rule":"r\n","flows":[{"mac":"m\r","flowTuples":
+            ["1663146003,10.0.0.6,192.0.2.180,23956,443,T,O,A,C,1,2,3,4"]}]}]}}"#;
+        let formats = [
+            EventFormat::Flow { provenance: true },
+            EventFormat::Ecs { enrich: true },
+            EventFormat::Columns { enrich: true },
+            EventFormat::Text,
+        ];
+        let origin = Origin { account: "a\n".to_owned(), container: "c\n".to_owned() };
+        for (record, format) in
+            [vnet, nsg].into_iter().flat_map(|record| formats.map(|format| (record, format)))
+        {
+            let mut encoder = Encoder::new(format, &origin, &BlobName::new("b\n"));
+            let raw = RawRecord::new(Span { from: 0, to: 1 }, record.as_bytes());
+            let mut n_events = 0;
+            let encoded = encoder.begin(raw).unwrap().advance(&mut |event| {
+                n_events += 1;
+                let body = String::from_utf8_lossy(event.body);
+                assert!(!body.contains(['\n', '\r']), "{format:?}: {body}");
+                ControlFlow::Continue(())
+            });
+            assert_eq!((n_events, encoded.rejected.as_slice()), (1, [].as_slice()), "{format:?}");
+        }
+    }
+
     /// Scenario: bad tuples of several groups in a record with white space, nested members and members that are named
     /// as a tuple's place is. Guarantees: each has the compact head of the record, with its own place in it.
     #[test]

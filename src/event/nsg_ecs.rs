@@ -4,7 +4,7 @@
 use super::{
     RecordPlace,
     community_id::write_community_id,
-    ecs::{storage, write_object, write_platform, write_resource},
+    ecs::{storage, write_object, write_platform, write_related, write_resource},
     enrich::{self, ArmId},
     flow::write_id,
     json::{write_escaped, write_name, write_number, write_string, write_text_member},
@@ -271,16 +271,4 @@ fn begin_side(out: &mut Vec<u8>, opening: &[u8], endpoint: &Endpoint<'_>) {
     out.extend_from_slice(endpoint.address.as_bytes());
     out.extend_from_slice(b"\",\"port\":");
     out.extend_from_slice(endpoint.port.digits().as_bytes());
-}
-
-/// Appends both addresses, sorted, without repetition.
-fn write_related(out: &mut Vec<u8>, one: &str, other: &str) {
-    let (first, second) = if other < one { (other, one) } else { (one, other) };
-    out.extend_from_slice(b",\"related\":{\"ip\":[\"");
-    out.extend_from_slice(first.as_bytes());
-    if first != second {
-        out.extend_from_slice(b"\",\"");
-        out.extend_from_slice(second.as_bytes());
-    }
-    out.extend_from_slice(b"\"]}");
 }

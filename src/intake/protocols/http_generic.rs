@@ -108,9 +108,7 @@ impl Framing for HttpGeneric {
 
     fn encode_event(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self.framing {
-            HttpFraming::Ndjson => {
-                push_line(event.body, out);
-            }
+            HttpFraming::Ndjson => push_line(event.body, out),
             HttpFraming::JsonArray => out.extend_from_slice(event.body),
         }
     }
