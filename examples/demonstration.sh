@@ -6,29 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --locked --quiet --bin flowlogd --examples
-work=$(mktemp -d)
-pids=()
-finish() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
-}
-trap finish EXIT
-
-# Waits until a file has a line that matches, at most 60 seconds.
-wait_for_line() {
-    for _ in $(seq 600); do
-        if grep -q "$2" "$1" 2>/dev/null; then return; fi
-        sleep 0.1
-    done
-    echo "demonstration: no '$2' within 60 s" >&2
-    exit 1
-}
-
-node tests/azurite/node_modules/azurite/dist/src/blob/main.js --blobHost 127.0.0.1 --blobPort 0 --disableTelemetry \
-    --inMemoryPersistence >"$work/azurite" 2>&1 &
-pids+=($!)
-wait_for_line "$work/azurite" 'successfully listen'
-endpoint="$(sed -n 's/.*successfully listens on //p' "$work/azurite")/devstoreaccount1"
+# Servers on loopback that end with the script.
+source benches/support/bed.sh
+start_azurite
 
 target/debug/examples/receiver --self-signed "$work" --intake-key demonstration --ledger "$work/received" \
     >"$work/receiver" &
@@ -39,7 +19,7 @@ cat >"$work/flowlogd.toml" <<SETTINGS
 state_dir = "$work/state"
 [sources.azurite]
 account = "devstoreaccount1"
-account_key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+account_key = "$emulator_key"
 endpoint = "$endpoint"
 container = "insights-logs-flowlogflowevent"
 poll_interval = "2s"

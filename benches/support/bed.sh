@@ -1,5 +1,5 @@
-# What the scripts of this folder share; it is read with `source`. A temporary directory in $work, servers on loopback that
-# end with the script, by their process ids, and what /proc says of a process.
+# What the scripts that start servers share; it is read with `source`. A temporary directory in $work, servers on loopback
+# that end with the script, by their process ids, and what /proc says of a process.
 
 bin=${BIN:-target/release}
 work=$(mktemp -d)
