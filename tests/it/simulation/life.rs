@@ -16,12 +16,12 @@ use flowlogd::{
     },
     model::Scope,
     pipeline::{
-        Budget, DeliveryRules, Lane, Memory, PassError, ReadLimits, SourceRules, Stopping,
-        filter::BlobFilter, run_pass, shared::Sharing, state,
+        Budget, DeliveryRules, Lane, Memory, PassError, ReadLimits, SourceRules, Stopping, run_pass,
+        shared::Sharing, state,
     },
     storage::StorageErrorKind,
     store::{FirstHour, StateStore, StoreError, sqlite::SqliteStore},
-    telemetry::{health::Health, metrics::Metrics},
+    telemetry::metrics::Metrics,
 };
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -34,6 +34,7 @@ use super::{
     world::{Shared, lock},
 };
 use crate::support::{
+    lane::lane as plain_lane,
     memory_store::MemoryStore,
     wait::{again_and_again, time_passes},
 };
@@ -247,13 +248,9 @@ async fn lane(
     let first_hour =
         state.first_hour(scope.clone(), FirstHour::Beginning).await.unwrap_or(FirstHour::Beginning);
     Arc::new(Lane {
-        storage,
-        intake,
         driver: Arc::new(driver),
-        state: state.clone(),
         scope,
         first_hour,
-        filter: BlobFilter::new(&["*".to_owned()], &[]).unwrap(),
         budget: Budget::new(setup.memory_bytes / setup.n_intakes),
         rules: SourceRules {
             seal_after: 2 * HOUR,
@@ -272,10 +269,7 @@ async fn lane(
             batch: setup.batch,
             max_in_flight: setup.max_in_flight,
         },
-        metrics: Metrics::new(SystemTime::UNIX_EPOCH).lane("source", "intake"),
-        store_health: Health::default().component("store"),
-        ledger_health: Health::default().component("ledger"),
-        observer: Arc::new(()),
+        ..plain_lane(storage, intake, state.clone())
     })
 }
 
